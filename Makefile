@@ -1,0 +1,45 @@
+# Every target installs what it needs on a Debian-like machine; see e2e/tools.
+
+TOOLS := e2e/tools
+# Attaching BPF programs and making namespaces takes root. Cargo runs as who you are, the tests as root.
+ifneq ($(shell id -u),0)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
+endif
+
+.PHONY: all demo test test-unit test-object test-kernels object lint
+
+all:
+	cargo build --release
+
+# The main job, before and after, on a real VRF kernel. About two minutes.
+demo:
+	e2e/demo.sh
+
+# Everything. The last line is `N passed, N failed`.
+test:
+	e2e/test-all.sh
+
+# The inner loop: pure code, the BPF program and the loader on this kernel.
+test-unit:
+	$(TOOLS)/packages.sh build lab
+	cargo test --workspace
+
+# The committed BPF object is what its source makes.
+test-object:
+	eval "$$($(TOOLS)/bpf-toolchain.sh | sed 's/^/export /')"; ebpf/program/check.sh
+
+# The VRF lab on real kernels: KERNELS="6.1 6.12 newest", or `host` for this one; TESTS=part of a name.
+KERNELS ?= all
+test-kernels:
+	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
+
+# Rebuilds the committed BPF object from ebpf/program.
+object:
+	eval "$$($(TOOLS)/bpf-toolchain.sh | sed 's/^/export /')"; \
+	ebpf/program/build.sh ebpf/object/vrfgate.bpf.o && \
+	ebpf/program/provenance.sh ebpf/object/vrfgate.bpf.o >ebpf/object/vrfgate.bpf.o.provenance
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# `make demo`: the main job, before and after, on a kernel with VRFs: this machine's own if it has them,
+# else a Debian kernel in a VM. With --check it also says whether what it showed is what it should show,
+# in a form `make test` counts.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=tools/lib.sh
+. "$here/tools/lib.sh"
+
+"$here/tools/packages.sh" build lab
+cd "$here/.."
+cargo build --quiet -p vrfgate-operator
+target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
+scratch=$target/demo
+mkdir -p "$scratch"
+
+host_has_vrfs() {
+    as_root ip link add vrfgate-probe type vrf table 4242 2>/dev/null &&
+        as_root ip link del vrfgate-probe
+}
+
+show=("$here/demo-guest.sh" "$target/debug/vrfgate" "$scratch")
+if host_has_vrfs; then
+    run=(as_root "${show[@]}")
+else
+    "$here/tools/packages.sh" vm
+    read -r _ version vmlinuz < <("$here/tools/kernels.sh" 6.12)
+    echo "This kernel ($(uname -r)) has no VRFs: starting Debian's $version in a VM."
+    run=("$here/tools/vm.sh" --kernel "$vmlinuz" --rwdir "$scratch" -- "${show[@]}")
+fi
+
+if [ "${1:-}" != --check ]; then
+    "${run[@]}"
+elif "${run[@]}"; then
+    echo "test result: ok. 1 passed; 0 failed;"
+else
+    echo "test result: FAILED. 0 passed; 1 failed;"
+    exit 1
+fi

@@ -1,0 +1,104 @@
+//! The gate follows what happens around it, without a restart.
+
+use vrfgate_e2e::Lab;
+
+use crate::{
+    leaks::{leak, open_tcp},
+    net::Net,
+    suite::tests,
+};
+
+tests! {
+    "gate";
+    each family:
+        an_edit_of_the_file_comes_into_force,
+        a_vrf_that_appears_later_is_gated_and_its_leak_comes_into_force,
+        a_vrf_that_appears_later_and_that_no_leak_names_is_closed,
+        an_address_that_appears_later_inside_a_listed_prefix_is_open,
+        a_vrf_that_is_made_anew_is_gated_again;
+}
+
+fn an_edit_of_the_file_comes_into_force(net: &Net) {
+    let (lab, client) = net.one_vrf();
+    let _ssh = lab.listen("ssh").tcp(net.any(22));
+    let _web = lab.listen("web").tcp(net.any(80));
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&open_tcp("BLUE", net, &[22]));
+    client.connect(net.main(80)).should_be_refused();
+
+    vrfgate.write(&open_tcp("BLUE", net, &[80]));
+
+    client.connect(net.main(80)).should_soon_reach("web");
+    client.connect(net.main(22)).should_be_refused();
+}
+
+fn a_vrf_that_appears_later_is_gated_and_its_leak_comes_into_force(net: &Net) {
+    let lab = Lab::new();
+    let _ssh = lab.listen("ssh").tcp(net.any(22));
+    let _web = lab.listen("web").tcp(net.any(80));
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&open_tcp("BLUE", net, &[22]));
+    vrfgate.should_say("waits for VRF BLUE");
+
+    let client = lab
+        .vrf("BLUE")
+        .slave("blue1", &net.router_cidr())
+        .client(&net.client_cidr());
+
+    client.connect(net.main(22)).should_soon_reach("ssh");
+    client.connect(net.main(80)).should_be_refused();
+}
+
+fn a_vrf_that_appears_later_and_that_no_leak_names_is_closed(net: &Net) {
+    let (lab, blue) = net.one_vrf();
+    let _ssh = lab.listen("ssh").tcp(net.any(22));
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&open_tcp("BLUE", net, &[22]));
+
+    let red = lab
+        .vrf("RED")
+        .slave("red1", &net.router_cidr())
+        .client(&net.client_cidr());
+
+    // Making the client takes longer than the gate needs to hear of the VRF.
+    red.connect(net.main(22)).should_soon_be_refused();
+    blue.connect(net.main(22)).should_reach("ssh");
+}
+
+fn an_address_that_appears_later_inside_a_listed_prefix_is_open(net: &Net) {
+    let (lab, client) = net.one_vrf();
+    let _ssh = lab.listen("ssh").tcp(net.any(22));
+    let _web = lab.listen("web").tcp(net.any(80));
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&leak(
+        "BLUE",
+        &format!(
+            "services: [{{name: ssh, protocol: TCP, port: 22, addresses: [\"{}\"]}}]",
+            net.main_prefix
+        ),
+    ));
+
+    let later = net.add_main_address(&lab, 7);
+
+    client.connect((later, 22)).should_soon_reach("ssh");
+    client.connect((later, 80)).should_be_refused();
+}
+
+fn a_vrf_that_is_made_anew_is_gated_again(net: &Net) {
+    let (lab, old) = net.one_vrf();
+    let _ssh = lab.listen("ssh").tcp(net.any(22));
+    let _web = lab.listen("web").tcp(net.any(80));
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&open_tcp("BLUE", net, &[22]));
+    old.connect(net.main(22)).should_reach("ssh");
+
+    lab.ip("link del blue1\nlink del BLUE");
+    drop(old);
+    let client = lab
+        .vrf("BLUE")
+        .slave("blue2", &net.router_cidr())
+        .client(&net.client_cidr());
+
+    client.connect(net.main(22)).should_soon_reach("ssh");
+    client.connect(net.main(80)).should_be_refused();
+}

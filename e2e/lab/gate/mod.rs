@@ -1,0 +1,25 @@
+//! Who gets in, and who does not.
+
+mod audit;
+mod changes;
+mod groups;
+mod model;
+mod services;
+mod sshd;
+
+use libtest_mimic::Trial;
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    [
+        audit::tests(),
+        changes::tests(),
+        groups::tests(),
+        model::tests(),
+        services::tests(),
+        sshd::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

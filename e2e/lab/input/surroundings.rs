@@ -1,0 +1,120 @@
+//! What else may be wrong: other versions' pins, full maps, missing rights.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use vrfgate_e2e::Lab;
+
+use super::{InForce, should_complain};
+use crate::{
+    leaks::{leak, open_tcp},
+    net::V4,
+    suite::tests,
+};
+
+tests! {
+    "input";
+    once:
+        pins_of_another_version_are_left_alone,
+        more_rules_than_fit_are_refused_and_none_of_them_comes_into_force,
+        without_privileges_it_is_said_what_is_missing,
+        without_a_bpf_file_system_it_is_said_how_to_get_one,
+        a_namespace_that_does_not_exist_is_told_by_its_name;
+}
+
+fn pins_of_another_version_are_left_alone() {
+    let in_force = InForce::left_alone();
+    let pins = layout_directory(&in_force.vrfgate.bpffs().join("vrfgate"));
+    let other = pins.with_file_name("v9");
+    fs::rename(&pins, &other).unwrap_or_else(|error| panic!("{error}"));
+
+    should_complain(&in_force.vrfgate.run_once(), &["v9", "v1"]);
+    should_complain(&in_force.vrfgate.call(&["clear"]), &["v9", "v1"]);
+
+    in_force.should_still_be();
+    assert!(other.exists(), "the pins are gone");
+}
+
+fn more_rules_than_fit_are_refused_and_none_of_them_comes_into_force() {
+    let in_force = InForce::running();
+    // A rule has a counter of its own, and there are 1024 of those. A leak has at most 256 services.
+    let services = |first: u16| -> String {
+        let services: Vec<String> = (first..first + 250)
+            .map(|port| {
+                format!("{{name: s{port}, protocol: TCP, port: {port}, addresses: [192.0.2.1/32]}}")
+            })
+            .collect();
+        services.join(", ")
+    };
+    let too_many: String = [10_000, 11_000, 12_000, 13_000, 14_000]
+        .map(|first| {
+            leak("BLUE", &format!("services: [{}]", services(first)))
+                .replace("name: blue}", &format!("name: blue-{first}}}"))
+        })
+        .concat();
+
+    in_force
+        .vrfgate
+        .write(&(open_tcp("BLUE", &V4, &[80]) + &too_many));
+
+    in_force.vrfgate.should_say("1024");
+    in_force.should_still_be();
+    let status = in_force.vrfgate.status_text();
+    assert!(status.contains("1024"), "{status}");
+}
+
+fn without_privileges_it_is_said_what_is_missing() {
+    let lab = Lab::new();
+    let vrfgate = lab.vrfgate();
+    vrfgate.write(&open_tcp("BLUE", &V4, &[22]));
+    let leaks = vrfgate.leaks();
+    let run = vrfgate.command(&["run", "--once", "-f", &leaks.to_string_lossy()]);
+    // All of root's rights taken away, and not the user: namespaces and directories stay readable.
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", "--"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .output()
+        .unwrap_or_else(|error| panic!("setpriv: {error}"));
+    should_complain(&output, &["CAP_BPF"]);
+    assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "0");
+}
+
+fn without_a_bpf_file_system_it_is_said_how_to_get_one() {
+    let lab = Lab::new();
+    let vrfgate = lab.vrfgate();
+    vrfgate.write(&open_tcp("BLUE", &V4, &[22]));
+    vrfgate.unmount_bpffs();
+    let output = vrfgate.run_once();
+    should_complain(&output, &["mount -t bpf"]);
+    assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "0");
+}
+
+fn a_namespace_that_does_not_exist_is_told_by_its_name() {
+    let output = Command::new(vrfgate_e2e::program())
+        .args(["status", "--netns", "no-such-namespace"])
+        .output()
+        .unwrap_or_else(|error| panic!("{error}"));
+    should_complain(&output, &["no-such-namespace"]);
+}
+
+/// The maps' directory of the only gate there is.
+fn layout_directory(root: &Path) -> PathBuf {
+    fn only(directory: &Path, wanted: impl Fn(&Path) -> bool) -> PathBuf {
+        fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| wanted(path))
+            .unwrap_or_else(|| panic!("no pins in {}", directory.display()))
+    }
+    let gate = only(root, Path::is_dir);
+    only(&gate, |path| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name == "v1")
+    })
+}

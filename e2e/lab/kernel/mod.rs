@@ -1,0 +1,16 @@
+//! What the kernel does without vrfgate: the facts its design rests on, a test each.
+
+mod local;
+mod ports;
+mod tcp;
+mod udp;
+
+use libtest_mimic::Trial;
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    [local::tests(), ports::tests(), tcp::tests(), udp::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

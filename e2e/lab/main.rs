@@ -1,0 +1,96 @@
+//! `vrfgate-lab`: what the kernel does with VRF packets, and what vrfgate makes of it, shown in this kernel.
+//!
+//! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
+//! design rests on; `gate::` is who gets in; `state::` is what survives whom; `input::` is what bad input does.
+
+mod gate;
+mod input;
+mod kernel;
+mod leaks;
+mod net;
+mod routes;
+mod state;
+mod suite;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use libtest_mimic::Trial;
+use nix::sys::utsname::uname;
+use vrfgate_e2e::Netns;
+
+/// Shows, in the kernel that runs it, what vrfgate and the kernel do with VRF packets.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The program that the tests are about.
+    #[arg(long, env = "VRFGATE", value_name = "PATH", default_value = "vrfgate")]
+    vrfgate: PathBuf,
+
+    #[command(flatten)]
+    tests: libtest_mimic::Arguments,
+}
+
+/// Tests wait more than they work, so a few more at a time than a small machine has processors.
+const AT_A_TIME: usize = 4;
+
+fn main() -> ExitCode {
+    let Options { vrfgate, mut tests } = Options::parse();
+    if let Err(error) = prepare() {
+        eprintln!("vrfgate-lab: {error}");
+        return ExitCode::FAILURE;
+    }
+    vrfgate_e2e::use_vrfgate(vrfgate);
+    suite::remember_where_tests_fail();
+    tests.test_threads.get_or_insert(AT_A_TIME);
+
+    let conclusion = libtest_mimic::run(&tests, all_tests());
+    println!(
+        "lab {}: {} passed, {} failed",
+        release(),
+        conclusion.num_passed,
+        conclusion.num_failed
+    );
+    conclusion.exit_code()
+}
+
+fn all_tests() -> Vec<Trial> {
+    [
+        kernel::tests(),
+        gate::tests(),
+        routes::tests(),
+        state::tests(),
+        input::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Makes sure that this kernel can tell us anything at all.
+fn prepare() -> Result<(), String> {
+    let netns = Netns::create(format!("lab{}-probe", std::process::id()))
+        .map_err(|error| format!("can't make network namespaces: {error} (run as root)"))?;
+    vrfgate_e2e::batch(&netns, "link add probe type vrf table 10").map_err(|error| {
+        format!(
+            "kernel {} has no VRFs, so nothing can be shown here: {error}",
+            release()
+        )
+    })?;
+    // The kernel's limit on ICMP errors is for the whole machine, and refused datagrams are many here.
+    for name in ["icmp_msgs_per_sec", "icmp_msgs_burst"] {
+        let path = Path::new("/proc/sys/net/ipv4").join(name);
+        fs::write(&path, "100000").map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn release() -> String {
+    uname().map_or_else(
+        |error| error.to_string(),
+        |names| names.release().to_string_lossy().into_owned(),
+    )
+}

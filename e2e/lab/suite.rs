@@ -1,0 +1,73 @@
+//! Tests as values: a function's name is the sentence, its group comes before it, its family after it.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    panic::{self, AssertUnwindSafe},
+};
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::net::{Net, V4, V6};
+
+/// Makes [`Trial`]s of functions: those under `each family` take a [`Net`] and run once for IPv4 and once
+/// for IPv6, those under `once` take nothing.
+macro_rules! tests {
+    ($group:literal; $(each family: $($each:ident),+ $(,)?;)? $(once: $($once:ident),+ $(,)?;)?) => {
+        /// The tests of this file.
+        pub fn tests() -> Vec<libtest_mimic::Trial> {
+            let each: &[$crate::suite::EachFamily] = &[$($((stringify!($each), $each)),+)?];
+            let once: &[$crate::suite::Once] = &[$($((stringify!($once), $once)),+)?];
+            $crate::suite::trials($group, each, once)
+        }
+    };
+}
+pub(crate) use tests;
+
+/// A test that runs once for each family, by name.
+pub type EachFamily = (&'static str, fn(&Net));
+/// A test that has no family, or both, by name.
+pub type Once = (&'static str, fn());
+
+/// One trial for each family, then those that have none or both.
+pub fn trials(group: &str, each: &[EachFamily], once: &[Once]) -> Vec<Trial> {
+    let each = each.iter().flat_map(|&(name, test)| {
+        [&V4, &V6].map(|net| trial(format!("{group}::{name}::{}", net.name), move || test(net)))
+    });
+    let once = once
+        .iter()
+        .map(|&(name, test)| trial(format!("{group}::{name}"), test));
+    each.chain(once).collect()
+}
+
+fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        panic::catch_unwind(AssertUnwindSafe(test))
+            .map_err(|panicked| Failed::from(story(&*panicked)))
+    })
+}
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Replaces the panic message that would be printed at once, amid other tests' lines, by a note of its place.
+pub fn remember_where_tests_fail() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        PLACE.with(|remembered| *remembered.borrow_mut() = place);
+    }));
+}
+
+fn story(panicked: &(dyn Any + Send)) -> String {
+    let message = panicked
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panicked.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_else(|| "a panic without words".to_owned());
+    match PLACE.with(|place| place.borrow_mut().take()) {
+        Some(place) => format!("{place}: {message}"),
+        None => message,
+    }
+}

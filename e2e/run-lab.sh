@@ -1,0 +1,67 @@
+#!/bin/bash
+# Runs the lab's tests in one kernel after the other, each in one boot of a VM.
+#
+#   run-lab.sh [6.1|6.12|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]     (default: all)
+#
+# `host` is this machine's own kernel, and stands in for all the others when it has VRFs: then no
+# VM is needed. Prints what vrfgate-lab prints, its last line for each kernel being
+# `lab RELEASE: N passed, N failed`. Fails when a test failed, or when a kernel gave no such line.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=tools/lib.sh
+. "$here/tools/lib.sh"
+
+# A whole run takes some minutes under software emulation. This is for machines that are slower
+# still, and so that a kernel that hangs is noticed.
+vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
+
+labels=()
+while [ $# != 0 ]; do
+    case $1 in
+    --)
+        shift
+        break
+        ;;
+    6.1 | 6.12 | newest | all | host) labels+=("$1") ;;
+    *) die "usage: run-lab.sh [6.1|6.12|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]" ;;
+    esac
+    shift
+done
+[ "${#labels[@]}" != 0 ] || labels=(all)
+
+host_has_vrfs() {
+    as_root ip link add vrfgate-probe type vrf table 4242 2>/dev/null &&
+        as_root ip link del vrfgate-probe
+}
+
+"$here/tools/packages.sh" build lab
+cd "$here/.."
+# Not a clean build's business to write to the lock file, nor to be quiet about what is wrong.
+cargo build --quiet -p vrfgate-e2e -p vrfgate-operator
+target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
+lab=("$target/debug/vrfgate-lab" --vrfgate "$target/debug/vrfgate" "$@")
+
+# Runs a command that is the lab in some kernel, and sees to it that it came to a result.
+run() {
+    local kernel=$1 status=0
+    shift
+    say "$kernel"
+    "$@" | tee "$target/lab/$kernel.log" || status=$?
+    grep -q '^lab .*: [0-9]* passed, [0-9]* failed$' "$target/lab/$kernel.log" ||
+        say "$kernel gave no result (exit code $status)"
+    [ "$status" = 0 ] || failed+=("$kernel")
+}
+
+mkdir -p "$target/lab"
+failed=()
+if [[ " ${labels[*]} " == *" host "* ]] || host_has_vrfs; then
+    run host as_root "${lab[@]}"
+else
+    "$here/tools/packages.sh" vm
+    while read -r label version vmlinuz <&3; do
+        say "$label is $version"
+        run "$label" "$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" \
+            --rwdir "$target/lab/$label" -- "${lab[@]}"
+    done 3< <("$here/tools/kernels.sh" "${labels[@]}")
+fi
+[ "${#failed[@]}" = 0 ] || die "failed: ${failed[*]}"

@@ -1,0 +1,219 @@
+//! One try of a client to reach a server, and what is expected of it.
+
+use std::{
+    fmt,
+    io::{self, BufRead, BufReader},
+    net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::{Host, Outcome};
+
+/// How long an answer may take that is expected to come: emulated machines are slow.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long to wait for an answer that is expected not to come. Long enough for a lost SYN to be repeated.
+const GIVING_UP: Duration = Duration::from_millis(1500);
+/// How long a change may take to come into force.
+const SOON: Duration = Duration::from_secs(45);
+
+/// What carries an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A connection.
+    Tcp,
+    /// A datagram and its answer.
+    Udp,
+}
+
+/// A try that is made by the expectation put on it: the expectation knows how long to wait.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is sent until something is expected"]
+pub struct Attempt<'host> {
+    client: &'host Host,
+    transport: Transport,
+    from: Option<IpAddr>,
+    to: SocketAddr,
+}
+
+impl<'host> Attempt<'host> {
+    #[track_caller]
+    pub(crate) fn new(
+        client: &'host Host,
+        transport: Transport,
+        to: impl ToSocketAddrs + fmt::Debug,
+    ) -> Self {
+        Self {
+            client,
+            transport,
+            from: None,
+            to: address(to),
+        }
+    }
+
+    /// Sends from one of the client's own addresses, instead of the one that the kernel chooses.
+    pub fn from(self, source: IpAddr) -> Self {
+        Self {
+            from: Some(source),
+            ..self
+        }
+    }
+
+    /// Makes the attempt and says what happened.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.wait(PATIENCE)
+    }
+
+    /// The server named `identity` answers.
+    #[track_caller]
+    pub fn should_reach(&self, identity: &str) {
+        self.expect(&Outcome::Reached(identity.to_owned()), PATIENCE);
+    }
+
+    /// The client sees a closed port.
+    #[track_caller]
+    pub fn should_be_refused(&self) {
+        self.expect(&Outcome::Refused, PATIENCE);
+    }
+
+    /// Nothing comes back.
+    #[track_caller]
+    pub fn should_time_out(&self) {
+        self.expect(&Outcome::TimedOut, GIVING_UP);
+    }
+
+    /// There is no route.
+    #[track_caller]
+    pub fn should_be_unreachable(&self) {
+        self.expect(&Outcome::Unreachable, PATIENCE);
+    }
+
+    /// A server answers that introduces itself with a line beginning so.
+    #[track_caller]
+    pub fn should_read(&self, beginning: &str) {
+        match self.wait(PATIENCE) {
+            Outcome::Reached(line) if line.starts_with(beginning) => {}
+            other => self.fail(&format!("should read {beginning:?}…"), &other),
+        }
+    }
+
+    /// As [`Attempt::should_read`], now or once the server has started.
+    #[track_caller]
+    pub fn should_soon_read(&self, beginning: &str) {
+        self.expect_soon(
+            &format!("reached {beginning:?}…"),
+            |outcome| matches!(outcome, Outcome::Reached(line) if line.starts_with(beginning)),
+        );
+    }
+
+    /// The server named `identity` answers, now or once a change has come into force.
+    #[track_caller]
+    pub fn should_soon_reach(&self, identity: &str) {
+        let wanted = Outcome::Reached(identity.to_owned());
+        self.expect_soon(&wanted.to_string(), |outcome| *outcome == wanted);
+    }
+
+    /// The client sees a closed port, now or once a change has come into force.
+    #[track_caller]
+    pub fn should_soon_be_refused(&self) {
+        let wanted = Outcome::Refused;
+        self.expect_soon(&wanted.to_string(), |outcome| *outcome == wanted);
+    }
+
+    #[track_caller]
+    fn expect(&self, wanted: &Outcome, patience: Duration) {
+        let outcome = self.wait(patience);
+        if outcome != *wanted {
+            self.fail(&format!("should have been: {wanted}"), &outcome);
+        }
+    }
+
+    #[track_caller]
+    fn expect_soon(&self, wanted: &str, as_wanted: impl Fn(&Outcome) -> bool) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let outcome = self.wait(GIVING_UP);
+            if as_wanted(&outcome) {
+                return;
+            }
+            if Instant::now() > deadline {
+                self.fail(&format!("should soon have been: {wanted}"), &outcome);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    #[track_caller]
+    fn fail(&self, expectation: &str, outcome: &Outcome) -> ! {
+        panic!("{self} {outcome}; {expectation}\n{}", self.client.picture());
+    }
+
+    fn wait(&self, patience: Duration) -> Outcome {
+        let answer = match self.transport {
+            Transport::Tcp => self.read_line(patience),
+            Transport::Udp => self.exchange(patience),
+        };
+        answer.map_or_else(|error| Outcome::of(&error), Outcome::Reached)
+    }
+
+    fn read_line(&self, patience: Duration) -> io::Result<String> {
+        let socket = self.socket(Type::STREAM)?;
+        socket.connect_timeout(&self.to.into(), patience)?;
+        socket.set_read_timeout(Some(patience))?;
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+
+    fn exchange(&self, patience: Duration) -> io::Result<String> {
+        let socket: UdpSocket = self.socket(Type::DGRAM)?.into();
+        // A connected socket hears of ICMP errors, and ignores answers from any other address.
+        socket.connect(self.to)?;
+        socket.set_read_timeout(Some(patience))?;
+        socket.send(b"who is there?")?;
+        let mut answer = [0; 512];
+        let length = socket.recv(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    }
+
+    fn socket(&self, kind: Type) -> io::Result<Socket> {
+        let domain = Domain::for_address(self.to);
+        let socket = self
+            .client
+            .netns()
+            .enter(|| Socket::new(domain, kind, None))?;
+        if let Some(source) = self.from {
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        Ok(socket)
+    }
+}
+
+impl fmt::Display for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            client,
+            transport,
+            from,
+            to,
+        } = self;
+        write!(f, "{transport:?} from the {client}")?;
+        if let Some(from) = from {
+            write!(f, " ({from})")?;
+        }
+        write!(f, " to {to}")
+    }
+}
+
+/// The one address that a test has written down.
+#[track_caller]
+pub(crate) fn address(written: impl ToSocketAddrs + fmt::Debug) -> SocketAddr {
+    let found = written
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next());
+    found.unwrap_or_else(|| panic!("{written:?} is no address and port"))
+}

@@ -1,0 +1,218 @@
+//! A machine of the lab: a namespace, and what one does there.
+
+use std::{
+    fmt, fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
+    process::Command,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use crate::{Attempt, Conversation, Netns, Plan, Transport, ip};
+
+/// A machine of a topology. Clones are the same machine.
+#[derive(Clone, Debug)]
+pub struct Host {
+    label: String,
+    netns: Arc<Netns>,
+    topology: Arc<Topology>,
+}
+
+/// All machines of a lab, for whoever has to explain a failure.
+#[derive(Debug, Default)]
+struct Topology {
+    machines: Mutex<Vec<(String, Weak<Netns>)>>,
+}
+
+impl Topology {
+    fn add(&self, label: &str, netns: &Arc<Netns>) {
+        self.machines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((label.to_owned(), Arc::downgrade(netns)));
+    }
+}
+
+impl Host {
+    /// The first machine of a new topology.
+    pub(crate) fn new(name: String) -> Self {
+        Self::of(Arc::default(), "router", name)
+    }
+
+    /// Another machine of the same topology, not connected to anything.
+    pub(crate) fn neighbour(&self, label: &str) -> Self {
+        let name = format!("{}-{label}", self.netns.name());
+        Self::of(
+            self.topology.clone(),
+            &format!("client behind {label}"),
+            name,
+        )
+    }
+
+    fn of(topology: Arc<Topology>, label: &str, name: String) -> Self {
+        let netns =
+            Netns::create(name).unwrap_or_else(|error| panic!("making a namespace: {error}"));
+        let netns = Arc::new(netns);
+        topology.add(label, &netns);
+        Self {
+            label: label.to_owned(),
+            netns,
+            topology,
+        }
+    }
+
+    /// The namespace the machine is.
+    #[must_use]
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Runs commands of ip(8), one a line and without the word `ip`.
+    #[track_caller]
+    pub fn ip(&self, commands: &str) {
+        ip::batch(&self.netns, commands).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// As [`Host::ip`], where the kernel may say no.
+    pub fn try_ip(&self, commands: &str) -> io::Result<()> {
+        ip::batch(&self.netns, commands)
+    }
+
+    /// What a command of ip(8) prints.
+    #[must_use]
+    #[track_caller]
+    pub fn ip_shows(&self, command: &str) -> String {
+        ip::query(&self.netns, command).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Value of a sysctl, such as `net.ipv4.tcp_l3mdev_accept`.
+    #[must_use]
+    #[track_caller]
+    pub fn sysctl(&self, name: &str) -> String {
+        let path = sysctl_path(name);
+        let value = self.netns.enter(|| fs::read_to_string(&path));
+        value
+            .unwrap_or_else(|error| panic!("reading {path}: {error}"))
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Sets a sysctl.
+    #[track_caller]
+    pub fn set_sysctl(&self, name: &str, value: &str) {
+        let path = sysctl_path(name);
+        let written = self.netns.enter(|| fs::write(&path, value));
+        written.unwrap_or_else(|error| panic!("writing {value} to {path}: {error}"));
+    }
+
+    /// A server on this machine, which answers everybody with `identity`.
+    pub fn listen(&self, identity: &str) -> Plan {
+        Plan::new(self.netns.clone(), identity)
+    }
+
+    /// Opens a TCP connection, and reads who is there.
+    pub fn connect(&self, to: impl ToSocketAddrs + fmt::Debug) -> Attempt<'_> {
+        Attempt::new(self, Transport::Tcp, to)
+    }
+
+    /// Sends a datagram that asks who is there.
+    pub fn ask(&self, to: impl ToSocketAddrs + fmt::Debug) -> Attempt<'_> {
+        Attempt::new(self, Transport::Udp, to)
+    }
+
+    /// Opens a TCP connection to a [`Listener`](crate::Listener) and keeps it.
+    #[must_use]
+    #[track_caller]
+    pub fn talk_to(&self, to: impl ToSocketAddrs + fmt::Debug) -> Conversation {
+        Conversation::open(self, to)
+    }
+
+    /// Sends a datagram to everybody: a broadcast or multicast address.
+    #[track_caller]
+    pub fn announce(&self, to: SocketAddr) {
+        let sent = self.netns.enter(|| {
+            let any: IpAddr = match to {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.set_broadcast(true)?;
+            socket.send_to(b"hello, everybody", to)
+        });
+        if let Err(error) = sent {
+            panic!("{self} to {to}: {error}\n{}", self.picture());
+        }
+    }
+
+    /// Index of an interface.
+    #[must_use]
+    #[track_caller]
+    pub fn ifindex(&self, device: &str) -> u32 {
+        let shown = self.ip_shows(&format!("-json link show dev {device}"));
+        serde_json::from_str::<serde_json::Value>(&shown)
+            .ok()
+            .and_then(|links| u32::try_from(links[0]["ifindex"].as_u64()?).ok())
+            .unwrap_or_else(|| panic!("ip says of {device}: {shown}"))
+    }
+
+    /// Starts a process on this machine.
+    #[track_caller]
+    pub fn spawn(&self, command: &mut Command) -> std::process::Child {
+        let child = self.netns.enter(|| command.spawn());
+        child.unwrap_or_else(|error| panic!("starting {command:?}: {error}"))
+    }
+
+    /// Everything about the topology that decides where packets go, for a person to read.
+    #[must_use]
+    pub fn picture(&self) -> String {
+        let machines = self
+            .topology
+            .machines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        machines
+            .iter()
+            .filter_map(|(label, netns)| Some(picture_of(label, &*netns.upgrade()?)))
+            .collect()
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+fn sysctl_path(name: &str) -> String {
+    format!("/proc/sys/{}", name.replace('.', "/"))
+}
+
+fn picture_of(label: &str, netns: &Netns) -> String {
+    let mut picture = format!("== {label} ({})\n", netns.name());
+    for command in [
+        "-brief link",
+        "-brief address",
+        "rule",
+        "route show table all",
+        "-6 route show table all",
+    ] {
+        let shown = ip::query(netns, command).unwrap_or_else(|error| error.to_string());
+        picture.push_str(&section(&format!("ip {command}"), &shown));
+    }
+    let sockets = netns.enter(|| Command::new("ss").args(["-Hlntu"]).output());
+    if let Ok(sockets) = sockets {
+        let shown = String::from_utf8_lossy(&sockets.stdout).into_owned();
+        picture.push_str(&section("ss -lntu", &shown));
+    }
+    for name in ["tcp", "udp"] {
+        let path = sysctl_path(&format!("net.ipv4.{name}_l3mdev_accept"));
+        if let Ok(value) = netns.enter(|| fs::read_to_string(&path)) {
+            picture.push_str(&section(&path, &value));
+        }
+    }
+    picture
+}
+
+fn section(title: &str, content: &str) -> String {
+    format!("-- {title}\n{content}")
+}

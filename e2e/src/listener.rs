@@ -1,0 +1,251 @@
+//! Servers: real sockets that answer with who they are.
+
+use std::{
+    fmt,
+    io::{self, BufRead, BufReader, Write},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpStream, ToSocketAddrs, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    Netns,
+    attempt::address,
+    udp::{self, ReplyFrom},
+};
+
+/// Enough for every connection that a test opens at a time.
+const BACKLOG: i32 = 64;
+
+/// A server to be: how its socket is made.
+#[derive(Clone, Debug)]
+#[must_use = "a server is started by `tcp` or `udp`"]
+pub struct Plan {
+    netns: Arc<Netns>,
+    identity: String,
+    device: Option<String>,
+    share_port: bool,
+    reply_from: ReplyFrom,
+    groups: Vec<Group>,
+}
+
+/// A multicast group, and the interface it is joined on.
+#[derive(Clone, Copy, Debug)]
+enum Group {
+    V4 {
+        group: Ipv4Addr,
+        interface: Ipv4Addr,
+    },
+    V6 {
+        group: Ipv6Addr,
+        interface: u32,
+    },
+}
+
+impl Plan {
+    pub(crate) fn new(netns: Arc<Netns>, identity: &str) -> Self {
+        Self {
+            netns,
+            identity: identity.to_owned(),
+            device: None,
+            share_port: false,
+            reply_from: ReplyFrom::default(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// Binds to a device or VRF (`SO_BINDTODEVICE`).
+    pub fn bound_to(self, device: &str) -> Self {
+        Self {
+            device: Some(device.to_owned()),
+            ..self
+        }
+    }
+
+    /// Sets `SO_REUSEPORT`.
+    pub fn sharing_its_port(self) -> Self {
+        Self {
+            share_port: true,
+            ..self
+        }
+    }
+
+    /// What its UDP answers are sent from.
+    pub fn replying_from(self, reply_from: ReplyFrom) -> Self {
+        Self { reply_from, ..self }
+    }
+
+    /// Joins an IPv4 multicast group on the interface that has an address.
+    pub fn joining_v4(mut self, group: Ipv4Addr, interface: Ipv4Addr) -> Self {
+        self.groups.push(Group::V4 { group, interface });
+        self
+    }
+
+    /// Joins an IPv6 multicast group on an interface.
+    pub fn joining_v6(mut self, group: Ipv6Addr, interface: u32) -> Self {
+        self.groups.push(Group::V6 { group, interface });
+        self
+    }
+
+    /// Listens on an address such as `192.0.2.1:22`; `[::]:22` takes both families.
+    #[must_use]
+    #[track_caller]
+    pub fn tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> Listener {
+        let identity = self.identity.clone();
+        self.try_tcp(&address)
+            .unwrap_or_else(|error| panic!("{identity} on TCP {address:?}: {error}"))
+    }
+
+    /// As [`Plan::tcp`], where the kernel may say no.
+    pub fn try_tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> io::Result<Listener> {
+        let socket = self.bind(Type::STREAM, address)?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener::serve(self, socket, serve_tcp))
+    }
+
+    /// Answers datagrams to an address such as `192.0.2.1:53`; `[::]:53` takes both families.
+    #[must_use]
+    #[track_caller]
+    pub fn udp(self, address: impl ToSocketAddrs + fmt::Debug) -> Listener {
+        let identity = self.identity.clone();
+        self.try_udp(&address)
+            .unwrap_or_else(|error| panic!("{identity} on UDP {address:?}: {error}"))
+    }
+
+    /// As [`Plan::udp`], where the kernel may say no.
+    pub fn try_udp(self, address: impl ToSocketAddrs + fmt::Debug) -> io::Result<Listener> {
+        let socket = self.bind(Type::DGRAM, address)?;
+        udp::want_destination(&socket, self.reply_from)?;
+        let udp: UdpSocket = socket.try_clone()?.into();
+        for group in &self.groups {
+            match group {
+                Group::V4 { group, interface } => udp.join_multicast_v4(group, interface)?,
+                Group::V6 { group, interface } => udp.join_multicast_v6(group, *interface)?,
+            }
+        }
+        Ok(Listener::serve(self, socket, serve_udp))
+    }
+
+    #[track_caller]
+    fn bind(&self, kind: Type, to: impl ToSocketAddrs + fmt::Debug) -> io::Result<Socket> {
+        let address = address(to);
+        self.netns.enter(|| {
+            let socket = Socket::new(Domain::for_address(address), kind, None)?;
+            if kind == Type::STREAM {
+                // As servers do; it lets a test start its server anew on the same port.
+                socket.set_reuse_address(true)?;
+            }
+            socket.set_reuse_port(self.share_port)?;
+            if let Some(device) = &self.device {
+                socket.bind_device(Some(device.as_bytes()))?;
+            }
+            socket.bind(&address.into())?;
+            Ok(socket)
+        })
+    }
+}
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    served: Arc<AtomicU32>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    fn serve(
+        plan: Plan,
+        socket: Socket,
+        serve: fn(&Plan, &Socket, &AtomicU32) -> io::Result<()>,
+    ) -> Self {
+        let served = Arc::new(AtomicU32::new(0));
+        let thread = socket.try_clone().ok().map(|socket| {
+            let served = served.clone();
+            // Its end is always an error: the socket was shut down.
+            thread::spawn(move || drop(serve(&plan, &socket, &served)))
+        });
+        Self {
+            socket,
+            served,
+            thread,
+        }
+    }
+
+    /// Connections taken, or datagrams received, until now.
+    #[must_use]
+    pub fn served(&self) -> u32 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Somebody comes, or has come already.
+    #[track_caller]
+    pub fn should_hear_something(&self) {
+        let deadline = Instant::now() + Duration::from_secs(8);
+        while self.served() == 0 {
+            assert!(Instant::now() < deadline, "nothing arrived");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Nobody comes.
+    #[track_caller]
+    pub fn should_hear_nothing(&self) {
+        thread::sleep(Duration::from_millis(1500));
+        assert_eq!(self.served(), 0, "something arrived");
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Wakes the thread. On a UDP socket it says "not connected", and wakes it all the same.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            // It only returns errors, and those are of no interest now.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve_tcp(plan: &Plan, socket: &Socket, served: &AtomicU32) -> io::Result<()> {
+    loop {
+        let (stream, _) = socket.accept()?;
+        let stream: TcpStream = stream.into();
+        served.fetch_add(1, Ordering::Relaxed);
+        let identity = plan.identity.clone();
+        // Ends with its client.
+        thread::spawn(move || drop(converse(stream, &identity)));
+    }
+}
+
+/// Says who is there, then repeats what it is told.
+fn converse(mut stream: TcpStream, identity: &str) -> io::Result<()> {
+    stream.write_all(format!("{identity}\n").as_bytes())?;
+    let mut heard = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    while heard.read_line(&mut line)? > 0 {
+        stream.write_all(line.as_bytes())?;
+        line.clear();
+    }
+    Ok(())
+}
+
+fn serve_udp(plan: &Plan, socket: &Socket, served: &AtomicU32) -> io::Result<()> {
+    while let Some(question) = udp::receive(socket)? {
+        served.fetch_add(1, Ordering::Relaxed);
+        // An answer that finds no way is the client's to notice: that is what tests are about.
+        drop(udp::answer(
+            socket,
+            &question,
+            plan.identity.as_bytes(),
+            plan.reply_from,
+        ));
+    }
+    Ok(())
+}

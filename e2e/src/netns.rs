@@ -1,0 +1,98 @@
+//! One named network namespace, as `ip netns` would make it.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::AsFd,
+    panic,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+};
+
+/// Where `ip netns` keeps names.
+const NAMES: &str = "/run/netns";
+
+/// A network namespace with a name; dropping it removes the name.
+///
+/// The kernel keeps the namespace for as long as a socket or a process is in it.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+    handle: File,
+}
+
+impl Netns {
+    /// Makes a namespace that `ip netns` and `vrfgate --netns` know by `name`.
+    pub fn create(name: String) -> io::Result<Self> {
+        fs::create_dir_all(NAMES)?;
+        let path = path_of(&name);
+        File::create_new(&path)?;
+        let handle = thread::scope(|scope| {
+            let made = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET)?;
+                let own = "/proc/thread-self/ns/net";
+                mount(
+                    Some(own),
+                    &path,
+                    None::<&str>,
+                    MsFlags::MS_BIND,
+                    None::<&str>,
+                )?;
+                File::open(&path)
+            });
+            joined(made)
+        });
+        match handle {
+            Ok(handle) => Ok(Self { name, handle }),
+            Err(error) => {
+                fs::remove_file(&path)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `work` inside. Sockets and processes made there stay there.
+    ///
+    /// A namespace belongs to a thread, so `work` gets a thread of its own and the caller's stays as it is.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                if let Err(error) = setns(self.handle.as_fd(), CloneFlags::CLONE_NEWNET) {
+                    panic!("entering namespace {}: {error}", self.name);
+                }
+                work()
+            });
+            joined(inside)
+        })
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let path = path_of(&self.name);
+        // Nothing can be done about a name that does not go away, and no other test has the same.
+        let _ = umount2(&path, MntFlags::MNT_DETACH);
+        let _ = fs::remove_file(&path);
+    }
+}
+
+fn path_of(name: &str) -> PathBuf {
+    Path::new(NAMES).join(name)
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+}

@@ -1,0 +1,56 @@
+#!/bin/bash
+# Installs the Debian packages one kind of work needs; does nothing when they are there.
+#
+#   packages.sh GROUP...        groups: build, bpf, objcopy, kernels, vm, lab
+#
+# No service of an installed package is started or left enabled: the lab runs its own sshd in
+# its own namespaces, and a developer's machine must not gain an open port 22 by `make test`.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+packages_of() {
+    case $1 in
+    build) echo gcc g++ libc6-dev make git ca-certificates curl pkg-config ;;
+    bpf) echo rustc-web libstd-rust-web-dev-bpf gcc g++ libc6-dev ;;
+    objcopy) echo llvm ;; # the only objcopy that knows BPF objects
+    kernels) echo debian-archive-keyring ca-certificates kmod xz-utils ;;
+    vm) echo iproute2 qemu-system-x86 binutils file busybox-static kmod python3 python3-venv ca-certificates ;;
+    lab) echo iproute2 python3 openssh-server nftables strace procps kmod ;;
+    *) die "unknown group '$1'; groups: build, bpf, objcopy, kernels, vm, lab" ;;
+    esac
+}
+
+# Package scripts ask policy-rc.d before they start anything; 101 means no. A file that is
+# already there is somebody's decision and stays.
+forbid_service_starts() {
+    [ ! -e "$policy" ] || return 0
+    printf '#!/bin/sh\n# temporary, by vrfgate packages.sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    trap 'as_root rm -f "$policy"' EXIT
+    as_root chmod 755 "$policy"
+}
+
+# Debian enables sshd for the next boot when it installs it. Only for those who had none.
+disable_sshd() {
+    local unit
+    as_root update-rc.d ssh disable >/dev/null 2>&1 || true
+    command -v systemctl >/dev/null || return 0
+    for unit in ssh.service ssh.socket; do
+        as_root systemctl disable "$unit" >/dev/null 2>&1 || true
+    done
+}
+
+[ $# != 0 ] || die "usage: packages.sh GROUP... (build, bpf, objcopy, kernels, vm, lab)"
+policy=/usr/sbin/policy-rc.d
+wanted=()
+for group; do
+    read -ra names <<<"$(packages_of "$group")"
+    wanted+=("${names[@]}")
+done
+mapfile -t missing < <(missing_packages "${wanted[@]}")
+[ "${#missing[@]}" != 0 ] || exit 0
+
+forbid_service_starts
+need_packages "${missing[@]}"
+[[ " ${missing[*]} " != *" openssh-server "* ]] || disable_sshd

@@ -1,0 +1,18 @@
+//! Tells aya that the shared types are plain bytes. User space only.
+
+use aya::Pod;
+
+use crate::{Counters, RuleKey, RuleValue, Source, VrfPolicy};
+
+// SAFETY: each type below is `repr(C)`, holds only integers and arrays of integers, and has no padding
+// (the sizes asserted in lib.rs equal the sums of the fields), so every byte pattern is a valid value and
+// every byte of a value is defined.
+unsafe impl Pod for VrfPolicy {}
+// SAFETY: as above.
+unsafe impl Pod for RuleKey {}
+// SAFETY: as above.
+unsafe impl Pod for RuleValue {}
+// SAFETY: as above.
+unsafe impl Pod for Source {}
+// SAFETY: as above.
+unsafe impl Pod for Counters {}

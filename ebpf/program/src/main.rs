@@ -1,0 +1,84 @@
+//! The gate: decides, once for each new TCP connection and each unconnected UDP datagram, whether a packet
+//! that came through a VRF may look for a socket of the main routing domain.
+//!
+//! Read [`decide`] from top to bottom: it is the decision list of the README, in order. The kernel runs
+//! the program from `inet_lookup_listener` and `udp4_lib_lookup2` (and their IPv6 kin), after
+//! established connections were looked for and before listeners are. It never assigns a socket: `SK_PASS`
+//! lets the kernel's own look-up go on, `SK_DROP` makes the kernel answer as if the port were closed.
+
+#![no_std]
+#![no_main]
+
+mod lookup;
+mod maps;
+
+use aya_ebpf::{
+    bindings::sk_action::{SK_DROP, SK_PASS},
+    macros::sk_lookup,
+    programs::SkLookupContext,
+};
+use lookup::Lookup;
+use maps::{Tally, find_rule, report, source_allowed, vrf_policy};
+use vrfgate_abi::{NO_RULE, RULE_RESTRICTED, TCP, VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP};
+
+#[sk_lookup]
+pub fn vrfgate(ctx: SkLookupContext) -> u32 {
+    decide(&Lookup::new(&ctx))
+}
+
+#[inline(always)]
+fn decide(packet: &Lookup<'_>) -> u32 {
+    // 1. Not through a VRF: none of our business. The one hash miss that all other traffic pays.
+    let Some(policy) = vrf_policy(packet.ingress_ifindex()) else {
+        return SK_PASS;
+    };
+
+    // Through a VRF that no leak names, in a namespace where somebody had opened every socket to every VRF
+    // before the gate came: that stays as it was.
+    if policy.flags & open_flag(packet.protocol()) != 0 {
+        return SK_PASS;
+    }
+
+    // 2. A rule lists (VRF, local address, protocol, port), and the client may use it.
+    let mut closest = NO_RULE;
+    if let Some(rule) = find_rule(packet, policy) {
+        if rule.flags & RULE_RESTRICTED == 0 || source_allowed(packet, rule.rule) {
+            Tally::of(rule.rule).passed();
+            return SK_PASS;
+        }
+        closest = rule.rule;
+    }
+
+    // 3. A socket bound to this VRF or to one of its slaves waits for the packet: the kernel itself will
+    //    prefer it. (The map of bound sockets comes with the node engine; until then this step is empty,
+    //    and a VRF-bound listener needs a rule like any other.)
+
+    // 4. Nobody asked for it. An audited VRF lets it in all the same, and says so.
+    let audited = policy.flags & VRF_AUDIT != 0;
+    if closest != NO_RULE {
+        Tally::of(closest).not_allowed(audited);
+    }
+    Tally::of(policy.counter).not_allowed(audited);
+    report(packet, closest, audited);
+    if audited { SK_PASS } else { SK_DROP }
+}
+
+#[inline(always)]
+fn open_flag(protocol: u8) -> u32 {
+    if protocol == TCP {
+        VRF_OPEN_TCP
+    } else {
+        VRF_OPEN_UDP
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Unreachable: the verifier refuses a program that could get here.
+    loop {}
+}
+
+/// The kernel's spelling of this crate's licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

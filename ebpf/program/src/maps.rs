@@ -1,0 +1,138 @@
+//! The gate's maps and the only ways to read and count in them. Sizes here are what a loader gets that does
+//! not ask for others; see `Capacity` in the loader.
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP},
+    btf_maps::{HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    helpers::bpf_ktime_get_ns,
+    macros::btf_map,
+};
+use vrfgate_abi::{
+    Counters, Event, LARGEST_BLOCK, PortBlock, REFUSED, RuleKey, RuleValue, Source, TCP, VrfPolicy,
+    WOULD_REFUSE,
+};
+
+use crate::lookup::Lookup;
+
+/// Allocates entries as they come: a namespace with three rules must not pay for 100,000.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map(name = "vrfs")]
+static VRFS: HashMap<u32, VrfPolicy, 4096, ON_DEMAND> = HashMap::new();
+
+#[btf_map(name = "rules")]
+static RULES: HashMap<RuleKey, RuleValue, 131_072, ON_DEMAND> = HashMap::new();
+
+#[btf_map(name = "sources")]
+static SOURCES: LpmTrie<Source, u8, 65_536, ON_DEMAND> = LpmTrie::new();
+
+#[btf_map(name = "counters")]
+static COUNTERS: PerCpuArray<Counters, 1024> = PerCpuArray::new();
+
+#[btf_map(name = "events")]
+static EVENTS: RingBuf<Event, 65_536> = RingBuf::new();
+
+#[inline(always)]
+pub fn vrf_policy(ifindex: u32) -> Option<&'static VrfPolicy> {
+    // SAFETY: the program never inserts or removes; the kernel frees a removed entry after an RCU grace
+    // period, which this program's run holds off.
+    unsafe { VRFS.get(ifindex) }
+}
+
+/// The rule for the packet's local address and port: one look-up for each block size the VRF has in use.
+#[inline(always)]
+pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static RuleValue> {
+    let protocol = packet.protocol();
+    let mut blocks = if protocol == TCP {
+        policy.tcp_blocks
+    } else {
+        policy.udp_blocks
+    };
+    let port = packet.local_port();
+    let mut key = RuleKey {
+        vrf: packet.ingress_ifindex(),
+        port,
+        protocol,
+        block: 0,
+        address: packet.local_address(),
+    };
+    for size in 0..=LARGEST_BLOCK {
+        if blocks == 0 {
+            return None;
+        }
+        if blocks & 1 != 0 {
+            key.port = PortBlock::holding(port, size).first;
+            key.block = size;
+            // SAFETY: as in `vrf_policy`.
+            if let Some(rule) = unsafe { RULES.get(key) } {
+                return Some(rule);
+            }
+        }
+        blocks >>= 1;
+    }
+    None
+}
+
+/// Whether a restricted rule allows the packet's sender.
+#[inline(always)]
+pub fn source_allowed(packet: &Lookup<'_>, rule: u32) -> bool {
+    let client = Source::new(rule, packet.family(), packet.remote_address());
+    SOURCES.get(&Key::new(Source::FULL_BITS, client)).is_some()
+}
+
+/// One slot of the counters, on this CPU. Without a slot (a number the loader never gives) nothing counts.
+pub struct Tally(Option<*mut Counters>);
+
+impl Tally {
+    #[inline(always)]
+    pub fn of(slot: u32) -> Self {
+        Self(COUNTERS.get_ptr_mut(slot))
+    }
+
+    #[inline(always)]
+    pub fn passed(self) {
+        self.add(|counters| &mut counters.passed);
+    }
+
+    #[inline(always)]
+    pub fn not_allowed(self, audited: bool) {
+        self.add(|counters| {
+            if audited {
+                &mut counters.would_refuse
+            } else {
+                &mut counters.refused
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn add(self, field: impl FnOnce(&mut Counters) -> &mut u64) {
+        if let Some(counters) = self.0 {
+            // SAFETY: the slot belongs to this CPU, where the program runs to its end before another
+            // run of it begins.
+            *field(unsafe { &mut *counters }) += 1;
+        }
+    }
+}
+
+/// Puts one refusal into the ring buffer. When nobody reads, the buffer is full and this costs a failed
+/// reservation: sampling by what fits, so that a flood can't slow the gate. Readers poll: no wake-up.
+#[inline(always)]
+pub fn report(packet: &Lookup<'_>, rule: u32, audited: bool) {
+    if let Some(mut slot) = EVENTS.reserve(0) {
+        slot.write(Event {
+            // SAFETY: a helper without arguments.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            vrf: packet.ingress_ifindex(),
+            rule,
+            remote: packet.remote_address(),
+            local: packet.local_address(),
+            remote_port: packet.remote_port(),
+            local_port: packet.local_port(),
+            protocol: packet.protocol(),
+            verdict: if audited { WOULD_REFUSE } else { REFUSED },
+            padding: [0; 2],
+        });
+        slot.submit(BPF_RB_NO_WAKEUP.into());
+    }
+}

@@ -1,0 +1,128 @@
+//! Everything that can go wrong with a gate, said so that the reader knows what to do.
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+
+use crate::{RuleError, preflight::Lack};
+
+/// Why something could not be done to the gate of a network namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine lacks something the gate can't do without. Nothing was changed.
+    #[error("this machine can't run the gate: {}", list(.0))]
+    Unsupported(Vec<Lack>),
+
+    /// Another process looks after this gate. Nothing was changed.
+    #[error("{netns}: process {holder} looks after its gate; stop that one first")]
+    Busy {
+        /// The namespace.
+        netns: String,
+        /// What the lock's holder wrote into it: its process number.
+        holder: String,
+    },
+
+    /// The namespace has a gate already. Nothing was changed.
+    #[error("{0} has a gate already")]
+    AlreadyAttached(String),
+
+    /// The pins were made by a version with another map layout. Nothing was changed.
+    #[error(
+        "{directory}: pinned with map layout {found} and this version of vrfgate knows {known} only; \
+         use the version that made it, or run its `vrfgate clear` first"
+    )]
+    Layout {
+        /// The pins.
+        directory: PathBuf,
+        /// Names of the layouts that are there.
+        found: String,
+        /// Name of the layout this version makes.
+        known: String,
+    },
+
+    /// There are pins, but the kernel doesn't run the gate. Who may change the gate has set both sysctls to
+    /// 0 by now; who only looks has not.
+    #[error(
+        "{netns}: the gate is pinned but not in force: {why}; `vrfgate run` puts in a new one, \
+         `vrfgate clear` removes what is left"
+    )]
+    NotInForce {
+        /// The namespace.
+        netns: String,
+        /// What was found.
+        why: String,
+    },
+
+    /// The rules contradict each other or don't fit. What was in force stays in force.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
+
+    /// The kernel refused the BPF object.
+    #[error("loading the gate's BPF program: {}; `vrfgate doctor` tells what this kernel lacks", causes(.0))]
+    Load(EbpfError),
+
+    /// The kernel refused the BPF program, or to attach it.
+    #[error(
+        "attaching the gate's BPF program to {netns}: {}; `vrfgate doctor` tells what this kernel lacks", causes(.cause)
+    )]
+    Program {
+        /// The namespace.
+        netns: String,
+        /// The kernel's answer.
+        cause: ProgramError,
+    },
+
+    /// The kernel refused to read or change a map.
+    #[error("{doing} the gate's maps of {netns}: {}", causes(.cause))]
+    Maps {
+        /// `reading` and so on.
+        doing: &'static str,
+        /// The namespace.
+        netns: String,
+        /// The kernel's answer.
+        cause: MapError,
+    },
+
+    /// Any other refusal by the operating system.
+    #[error("{doing}: {cause}")]
+    Io {
+        /// What was being done, and to what.
+        doing: String,
+        /// The system's answer.
+        cause: io::Error,
+    },
+}
+
+/// An error and what caused it, in one line. aya's errors leave the system's answer to their causes.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn list(lacks: &[Lack]) -> String {
+    let texts: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// Adds to an I/O error what was being done.
+pub(crate) trait Doing<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|cause| Error::Io {
+            doing: what(),
+            cause,
+        })
+    }
+}

@@ -1,0 +1,350 @@
+//! The life of a gate: attach, adopt, apply, detach. Owns the order of steps, which is what keeps a killed
+//! process from leaving the door open.
+//!
+//! The invariant: `*_l3mdev_accept` is 1 by our doing only while the gate is attached and gates every VRF it
+//! was told of. So attaching ends with the sysctls, and detaching begins with them.
+
+use std::os::fd::AsFd;
+
+use aya::maps::MapError;
+
+use crate::{
+    Capacity, Changes, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, Store, TestPacket,
+    TestRun,
+    attached::{Attached, build, map_error},
+    encode::Tables,
+    error::Doing,
+    preflight::preflight,
+    record::Record,
+    remains::{
+        bury, close_sysctls, cookie, forget, former_sysctls, left_behind, load_record, lock,
+        record_or_lost, remove_pins,
+    },
+    slots::{Allocation, Slots},
+    status::{self, GateStatus},
+    store::Lock,
+    sys,
+};
+
+/// The gate of one network namespace, and the right to change it: one process at a time has it.
+///
+/// Dropping it changes nothing in the kernel; the gate goes on.
+pub struct Gate {
+    netns: Netns,
+    store: Store,
+    attached: Attached,
+    /// What the maps hold; `None` when a change failed half way and they must be read again.
+    tables: Option<Tables>,
+    /// What this handle last set the sysctls to.
+    sysctls: L3mdevAccept,
+    record: Record,
+    lock: Lock,
+}
+
+impl Gate {
+    /// Puts a new gate with these rules into the namespace.
+    ///
+    /// Fails without having changed anything when the machine lacks what it takes, when the namespace has a
+    /// gate already, or when the rules don't fit. Remains of a gate that is not in force are removed.
+    pub fn attach(
+        store: &Store,
+        netns: Netns,
+        rules: &RuleSet,
+        capacity: &Capacity,
+    ) -> Result<Self, Error> {
+        let lacks = preflight(store);
+        if !lacks.is_empty() {
+            return Err(Error::Unsupported(lacks));
+        }
+        let lock = lock(store, &netns)?;
+        bury(store, &netns)?;
+        let pins = store.pins(netns.id());
+        let remains = match Attached::open(&pins, &netns) {
+            Ok(Some(_)) => return Err(Error::AlreadyAttached(netns.to_string())),
+            Ok(None) => false,
+            Err(Error::NotInForce { .. }) => true,
+            Err(error) => return Err(error),
+        };
+        let former = former_sysctls(store, &netns, remains)?;
+        pins.withdraw().and_then(|()| pins.sweep()).doing(|| {
+            format!(
+                "removing what is left of a gate at {}",
+                pins.directory().display()
+            )
+        })?;
+
+        let mut record = Record::new(cookie(&netns)?, former);
+        let (attached, tables, staging) = build(&pins, &netns, rules, capacity, &mut record)?;
+        let mut gate = Self {
+            netns,
+            store: store.clone(),
+            attached,
+            tables: Some(tables),
+            sysctls: former,
+            record,
+            lock,
+        };
+        // The record comes before the pins: once they show, somebody may take the gate over, or away, and
+        // must know what the sysctls were.
+        let opened = gate
+            .save_record()
+            .and_then(|()| {
+                pins.publish(staging)
+                    .doing(|| format!("publishing {}", pins.directory().display()))
+            })
+            .and_then(|()| gate.open_sysctls(rules));
+        match opened {
+            Ok(()) => Ok(gate),
+            Err(error) => {
+                // A gate that can't be opened is of no use, and "nothing was changed" is a promise. What
+                // made the first step fail may make this one fail too; then the gate stays, and refuses.
+                let _ = gate.detach();
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over the gate that the namespace has; `None` when it has none.
+    ///
+    /// When the gate turns out not to be in force, the sysctls are set to 0 before the error is returned.
+    pub fn open(store: &Store, netns: Netns) -> Result<Option<Self>, Error> {
+        let pins = store.pins(netns.id());
+        if !pins
+            .exist()
+            .doing(|| format!("looking at {}", pins.directory().display()))?
+        {
+            return Ok(None);
+        }
+        let lock = lock(store, &netns)?;
+        bury(store, &netns)?;
+        let attached = match Attached::open(&pins, &netns) {
+            Ok(Some(attached)) => attached,
+            Ok(None) => return Ok(None),
+            Err(error @ Error::NotInForce { .. }) => {
+                close_sysctls(&netns)?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let record = record_or_lost(store, &netns)?;
+        Ok(Some(Self {
+            netns,
+            store: store.clone(),
+            attached,
+            tables: None,
+            sysctls: record.former,
+            record,
+            lock,
+        }))
+    }
+
+    /// Puts these rules into force, changing only what differs. On an error, what was in force stays.
+    pub fn apply(&mut self, rules: &RuleSet) -> Result<Changes, Error> {
+        // Taken, and put back only when all went well: after an error, the next call reads the maps again.
+        let current = match self.tables.take() {
+            Some(tables) => tables,
+            None => self.read_maps()?,
+        };
+        let mut allocation = Allocation::new(
+            &self.record.slots,
+            current.slots(),
+            self.attached.maps.counter_slots(),
+        );
+        let target = Tables::encode(rules, self.record.former, &mut allocation)?;
+        let (slots, fresh) = allocation.finish();
+        self.attached.maps.check_room(&target)?;
+        self.verify()?;
+
+        // Names are known before the maps use their slots, and for as long as they do.
+        self.save_slots(self.record.slots.union(&slots))?;
+        let changes = self
+            .transition(&current, &target, &fresh)
+            .map_err(|cause| map_error("changing", &self.netns, cause))?;
+        self.save_slots(slots)?;
+        self.open_sysctls(rules)?;
+        self.tables = Some(target);
+        Ok(changes)
+    }
+
+    /// Makes sure that the kernel still runs this gate for its namespace. If not, the sysctls are set to 0
+    /// at once.
+    pub fn verify(&self) -> Result<(), Error> {
+        let result = self.attached.verify(&self.netns);
+        if let Err(Error::NotInForce { .. }) = result {
+            close_sysctls(&self.netns)?;
+        }
+        result
+    }
+
+    /// As [`Gate::verify`]; also sets the sysctls anew when something else has changed them since the last
+    /// [`Gate::apply`]. True when they had been changed.
+    pub fn keep(&self) -> Result<bool, Error> {
+        self.verify()?;
+        let now = L3mdevAccept::read(&self.netns)
+            .doing(|| format!("reading the l3mdev_accept sysctls of {}", self.netns))?;
+        if now == self.sysctls {
+            return Ok(false);
+        }
+        self.sysctls
+            .write(&self.netns)
+            .doing(|| format!("setting the l3mdev_accept sysctls of {}", self.netns))?;
+        Ok(true)
+    }
+
+    /// What is in force, and what it has done.
+    pub fn status(&self) -> Result<GateStatus, Error> {
+        status::of(&self.netns, &self.attached, &self.record)
+    }
+
+    /// As [`Gate::status`], for anybody who may read the pins, without taking the gate over. `None` when
+    /// the namespace has no gate.
+    pub fn inspect(store: &Store, netns: &Netns) -> Result<Option<GateStatus>, Error> {
+        let pins = store.pins(netns.id());
+        let Some(attached) = Attached::open(&pins, netns)? else {
+            return Ok(None);
+        };
+        let record = record_or_lost(store, netns)?;
+        status::of(netns, &attached, &record).map(Some)
+    }
+
+    /// Refusals as they are decided. Each is handed to one reader only.
+    pub fn events(&self) -> Result<Events, Error> {
+        Events::open(&self.store.pins(self.netns.id()))
+            .map_err(|cause| map_error("reading the events of", &self.netns, cause))
+    }
+
+    /// Runs the gate's program on a made-up packet (`BPF_PROG_TEST_RUN`), `repeat` times. The kernel takes
+    /// no interface number for it: the packet comes from the VRF that the rules call 0. It counts as real.
+    pub fn test_run(&self, packet: &TestPacket, repeat: u32) -> Result<TestRun, Error> {
+        self.attached
+            .test_run(packet, repeat)
+            .doing(|| format!("running the gate of {} on a test packet", self.netns))
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Gives the namespace back as it was before [`Gate::attach`]. Open connections live on.
+    pub fn detach(self) -> Result<(), Error> {
+        let Self {
+            netns,
+            store,
+            attached,
+            tables: _,
+            sysctls: _,
+            record,
+            lock,
+        } = self;
+        record
+            .former
+            .write(&netns)
+            .doing(|| format!("restoring the l3mdev_accept sysctls of {netns}"))?;
+        remove_pins(&store, &netns)?;
+        drop(attached);
+        forget(&store, &netns, lock)
+    }
+
+    /// Removes what a dead or half-made gate left of itself, and gives the sysctls back; closes them where
+    /// their former values are lost. True when there was anything.
+    pub fn clean_up(store: &Store, netns: &Netns) -> Result<bool, Error> {
+        let lock = lock(store, netns)?;
+        bury(store, netns)?;
+        let former = left_behind(store, netns)?;
+        if let Some(former) = former {
+            former
+                .write(netns)
+                .doing(|| format!("restoring the l3mdev_accept sysctls of {netns}"))?;
+        }
+        remove_pins(store, netns)?;
+        forget(store, netns, lock)?;
+        Ok(former.is_some())
+    }
+
+    /// Sets the sysctls to 0 if the namespace has had a gate and it is not in force now. To be called before
+    /// anything that may fail, so that no failure leaves the door open.
+    pub fn close_if_missing(store: &Store, netns: &Netns) -> Result<(), Error> {
+        let missing = || match Attached::open(&store.pins(netns.id()), netns) {
+            Ok(Some(_)) => Ok(false),
+            Ok(None) => Ok(load_record(store, netns)?.is_some()),
+            Err(Error::NotInForce { .. }) => Ok(true),
+            Err(error) => Err(error),
+        };
+        if missing()? {
+            let _lock = lock(store, netns)?;
+            // Whoever held the lock until now may have been about to put the gate in.
+            if missing()? {
+                close_sysctls(netns)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_maps(&self) -> Result<Tables, Error> {
+        self.attached
+            .maps
+            .read()
+            .map_err(|cause| map_error("reading", &self.netns, cause))
+    }
+
+    /// Brings the maps from `current` to `target`; if the kernel won't have it, back to `current`.
+    ///
+    /// The way back may be refused too (no memory, say). Then the maps hold a part of the one and a part of
+    /// the other, all of it asked for at some time, and the next `apply` starts from there.
+    fn transition(
+        &mut self,
+        current: &Tables,
+        target: &Tables,
+        fresh: &[u32],
+    ) -> Result<Changes, MapError> {
+        let maps = &mut self.attached.maps;
+        for &slot in fresh {
+            maps.reset_counters(slot)?;
+        }
+        maps.transition(current, target).inspect_err(|_| {
+            let _ = maps
+                .read()
+                .and_then(|reached| maps.transition(&reached, current));
+        })
+    }
+
+    fn save_slots(&mut self, slots: Slots) -> Result<(), Error> {
+        if self.record.slots == slots {
+            return Ok(());
+        }
+        self.record.slots = slots;
+        self.save_record()
+    }
+
+    fn save_record(&self) -> Result<(), Error> {
+        self.record
+            .save(&self.store, self.netns.id())
+            .map(drop)
+            .doing(|| format!("writing {}", self.store.record(self.netns.id()).display()))
+    }
+
+    /// The last step: lets VRF packets reach unbound sockets, now that the gate decides which.
+    ///
+    /// TCP always; UDP only while a rule needs it, because broadcast and multicast datagrams are delivered
+    /// without a socket look-up, and so past the gate (`__udp4_lib_mcast_deliver`).
+    fn open_sysctls(&mut self, rules: &RuleSet) -> Result<(), Error> {
+        self.verify()?;
+        let former = self.record.former;
+        self.sysctls = L3mdevAccept {
+            tcp: former.tcp.map(|_| true),
+            udp: former.udp.map(|former| former || rules.uses(Protocol::Udp)),
+        };
+        self.sysctls
+            .write(&self.netns)
+            .doing(|| format!("setting the l3mdev_accept sysctls of {}", self.netns))
+    }
+}
+
+/// Kernel-wide numbers of all `sk_lookup` programs of a namespace, ours and others', in the order they run.
+/// One that assigns sockets overrides what the gate refuses.
+pub fn sk_lookup_programs(netns: &Netns) -> Result<Vec<u32>, Error> {
+    sys::programs_of(netns.as_fd())
+        .doing(|| format!("asking the kernel for the sk_lookup programs of {netns}"))
+}

@@ -1,0 +1,39 @@
+//! The gate of one network namespace: loads the BPF program, keeps its rules, and guards the sysctls that
+//! would be an open door without it.
+//!
+//! Knows BPF, namespaces and l3mdev sysctls. It must not know where rules come from: nothing of Kubernetes,
+//! of files, of routes.
+//!
+//! All lasting state is in the kernel, under pins, and in a small record beside them; a [`Gate`] is only a
+//! handle on it. A process may be killed at any moment: what was in force stays in force, and the next
+//! process goes on from there.
+
+mod attached;
+mod encode;
+mod error;
+mod gate;
+mod maps;
+mod netns;
+mod object;
+mod preflight;
+mod record;
+mod remains;
+mod rules;
+mod slots;
+mod status;
+mod store;
+mod sys;
+mod sysctl;
+
+pub use error::Error;
+pub use gate::{Gate, sk_lookup_programs};
+pub use maps::{Changes, Events};
+pub use netns::{Netns, NetnsId};
+pub use object::Capacity;
+pub use preflight::{Lack, kernel_release, preflight};
+pub use rules::{Mode, Protocol, Rule, RuleError, RuleSet, Vrf};
+pub use status::{GateStatus, Hits, RuleStatus, SysctlStatus, VrfStatus};
+pub use store::{Store, remove_replaced, replace_file};
+pub use sys::{TestPacket, TestRun};
+pub use sysctl::L3mdevAccept;
+pub use vrfgate_abi::{Event, LAYOUT, NO_RULE, REFUSED, WOULD_REFUSE};

@@ -1,0 +1,307 @@
+//! The gate's maps in the kernel: reading them, and moving them from one content to another while packets
+//! are being decided.
+
+use std::{io, path::Path};
+
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
+use vrfgate_abi::{Counters, Event, RuleKey, RuleValue, Source, VrfPolicy};
+
+use crate::{
+    RuleError,
+    encode::{SourcePrefix, Tables},
+    store::Pins,
+};
+
+/// Names of the maps, in the BPF object and as pins.
+pub(crate) const VRFS: &str = "vrfs";
+pub(crate) const RULES: &str = "rules";
+pub(crate) const SOURCES: &str = "sources";
+pub(crate) const COUNTERS: &str = "counters";
+pub(crate) const EVENTS: &str = "events";
+pub(crate) const ALL: [&str; 5] = [VRFS, RULES, SOURCES, COUNTERS, EVENTS];
+
+/// The source map's value says nothing: being there is what counts.
+const ALLOWED: u8 = 1;
+
+/// Typed handles on the maps of one gate.
+pub(crate) struct Maps {
+    vrfs: HashMap<MapData, u32, VrfPolicy>,
+    rules: HashMap<MapData, RuleKey, RuleValue>,
+    sources: LpmTrie<MapData, Source, u8>,
+    counters: PerCpuArray<MapData, Counters>,
+    room: Room,
+}
+
+/// Entries each map can hold.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    vrfs: usize,
+    rules: usize,
+    sources: usize,
+}
+
+/// How many entries an [`Maps::transition`] wrote and removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Entries added, or given another value.
+    pub written: usize,
+    /// Entries removed.
+    pub removed: usize,
+}
+
+impl Maps {
+    /// Handles on maps found by name: pinned ones, or those of an object just loaded.
+    pub(crate) fn open(
+        mut map: impl FnMut(&str) -> Result<Map, MapError>,
+    ) -> Result<Self, MapError> {
+        let vrfs = map(VRFS)?;
+        let rules = map(RULES)?;
+        let sources = map(SOURCES)?;
+        let room = Room {
+            vrfs: capacity(&vrfs)?,
+            rules: capacity(&rules)?,
+            sources: capacity(&sources)?,
+        };
+        Ok(Self {
+            vrfs: vrfs.try_into()?,
+            rules: rules.try_into()?,
+            sources: sources.try_into()?,
+            counters: map(COUNTERS)?.try_into()?,
+            room,
+        })
+    }
+
+    /// Handles on pinned maps.
+    pub(crate) fn open_pinned(pins: &Pins) -> Result<Self, MapError> {
+        Self::open(|name| pinned(&pins.map(name)))
+    }
+
+    /// Number of counter slots.
+    pub(crate) fn counter_slots(&self) -> u32 {
+        self.counters.len()
+    }
+
+    /// Everything that decides packets now.
+    pub(crate) fn read(&self) -> Result<Tables, MapError> {
+        Ok(Tables {
+            vrfs: self.vrfs.iter().collect::<Result<_, _>>()?,
+            rules: self.rules.iter().collect::<Result<_, _>>()?,
+            sources: self
+                .sources
+                .keys()
+                .map(|key| key.map(|key| (key.prefix_len(), key.data())))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// One slot, summed over all CPUs.
+    pub(crate) fn counters(&self, slot: u32) -> Result<Counters, MapError> {
+        let per_cpu = self.counters.get(&slot, 0)?;
+        Ok(per_cpu
+            .iter()
+            .fold(Counters::default(), |sum, cpu| Counters {
+                passed: sum.passed + cpu.passed,
+                refused: sum.refused + cpu.refused,
+                would_refuse: sum.would_refuse + cpu.would_refuse,
+            }))
+    }
+
+    /// Sets a slot to zero on all CPUs.
+    pub(crate) fn reset_counters(&mut self, slot: u32) -> Result<(), MapError> {
+        let zeroes = vec![Counters::default(); aya::util::nr_cpus().map_err(|(_, error)| error)?];
+        self.counters
+            .set(slot, zeroes.try_into().map_err(MapError::from)?, 0)
+    }
+
+    /// Refuses tables that don't fit, before anything is changed.
+    pub(crate) fn check_room(&self, tables: &Tables) -> Result<(), RuleError> {
+        let Room {
+            vrfs,
+            rules,
+            sources,
+        } = self.room;
+        for (map, needed, capacity) in [
+            (VRFS, tables.vrfs.len(), vrfs),
+            (RULES, tables.rules.len(), rules),
+            (SOURCES, tables.sources.len(), sources),
+        ] {
+            if needed > capacity {
+                return Err(RuleError::Full {
+                    map,
+                    needed,
+                    capacity,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the maps from `current`, which they hold, to `target`.
+    ///
+    /// At no moment is a packet refused that both allow, nor one let in that neither allows: clients of a
+    /// restricted rule come before the rule, rules before the block sizes they are found by, and everything
+    /// new before anything old goes. Only where the two don't fit into the map together do old entries go
+    /// first.
+    pub(crate) fn transition(
+        &mut self,
+        current: &Tables,
+        target: &Tables,
+    ) -> Result<Changes, MapError> {
+        let gone = Gone {
+            rules: missing(current.rules.keys(), |key| target.rules.contains_key(key)),
+            sources: missing(current.sources.iter(), |source| {
+                target.sources.contains(source)
+            }),
+        };
+        let mut changes = Changes::default();
+        let crowded = gone.rules.len() + target.rules.len() > self.room.rules
+            || gone.sources.len() + target.sources.len() > self.room.sources;
+        if crowded {
+            changes.removed += self.remove(&gone)?;
+        }
+        changes.written += self.add(current, target)?;
+        let widened = self.widen_policies(current, target)?;
+        if !crowded {
+            changes.removed += self.remove(&gone)?;
+        }
+        changes.removed += self.settle_policies(current, target, &widened)?;
+        changes.written += widened.len();
+        Ok(changes)
+    }
+
+    fn add(&mut self, current: &Tables, target: &Tables) -> Result<usize, MapError> {
+        let mut written = 0;
+        for source in &target.sources {
+            if !current.sources.contains(source) {
+                self.sources.insert(&lpm_key(source), ALLOWED, 0)?;
+                written += 1;
+            }
+        }
+        for (key, value) in &target.rules {
+            if current.rules.get(key) != Some(value) {
+                self.rules.insert(key, value, 0)?;
+                written += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Gives each VRF its new policy, but keeps the block sizes that old rules are still found by. Returns
+    /// what it wrote.
+    fn widen_policies(
+        &mut self,
+        current: &Tables,
+        target: &Tables,
+    ) -> Result<Vec<(u32, VrfPolicy)>, MapError> {
+        let mut widened = Vec::new();
+        for (&ifindex, policy) in &target.vrfs {
+            let former = current.vrfs.get(&ifindex);
+            let wide = VrfPolicy {
+                tcp_blocks: policy.tcp_blocks | former.map_or(0, |former| former.tcp_blocks),
+                udp_blocks: policy.udp_blocks | former.map_or(0, |former| former.udp_blocks),
+                ..*policy
+            };
+            if former != Some(&wide) || wide != *policy {
+                self.vrfs.insert(ifindex, wide, 0)?;
+                widened.push((ifindex, wide));
+            }
+        }
+        Ok(widened)
+    }
+
+    /// Takes away block sizes and VRFs that no rule needs any more. Returns how many VRFs went.
+    fn settle_policies(
+        &mut self,
+        current: &Tables,
+        target: &Tables,
+        widened: &[(u32, VrfPolicy)],
+    ) -> Result<usize, MapError> {
+        for (ifindex, wide) in widened {
+            if let Some(policy) = target.vrfs.get(ifindex).filter(|policy| *policy != wide) {
+                self.vrfs.insert(ifindex, policy, 0)?;
+            }
+        }
+        let gone: Vec<u32> = missing(current.vrfs.keys(), |vrf| target.vrfs.contains_key(vrf));
+        for ifindex in &gone {
+            absent_is_fine(self.vrfs.remove(ifindex))?;
+        }
+        Ok(gone.len())
+    }
+
+    fn remove(&mut self, gone: &Gone) -> Result<usize, MapError> {
+        let Gone { rules, sources } = gone;
+        for key in rules {
+            absent_is_fine(self.rules.remove(key))?;
+        }
+        for source in sources {
+            absent_is_fine(self.sources.remove(&lpm_key(source)))?;
+        }
+        Ok(rules.len() + sources.len())
+    }
+}
+
+/// Entries that a transition removes.
+struct Gone {
+    rules: Vec<RuleKey>,
+    sources: Vec<SourcePrefix>,
+}
+
+/// The refusals not yet read from a gate's ring buffer. Each is handed to one reader only.
+pub struct Events(RingBuf<MapData>);
+
+impl Events {
+    pub(crate) fn open(pins: &Pins) -> Result<Self, MapError> {
+        Ok(Self(pinned(&pins.map(EVENTS))?.try_into()?))
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            let record = self.0.next()?;
+            if let Some(event) = Event::from_bytes(&record) {
+                return Some(event);
+            }
+        }
+    }
+}
+
+fn pinned(path: &Path) -> Result<Map, MapError> {
+    Map::from_map_data(MapData::from_pin(path)?)
+}
+
+fn capacity(map: &Map) -> Result<usize, MapError> {
+    let data: &MapData = match map {
+        Map::HashMap(data) | Map::LpmTrie(data) => data,
+        _ => {
+            return Err(MapError::IoError(io::Error::other(
+                "unexpected type of map",
+            )));
+        }
+    };
+    Ok(data.info()?.max_entries() as usize)
+}
+
+fn lpm_key(&(bits, source): &SourcePrefix) -> Key<Source> {
+    Key::new(bits, source)
+}
+
+fn missing<'a, K: Copy + 'a>(
+    keys: impl Iterator<Item = &'a K>,
+    present: impl Fn(&K) -> bool,
+) -> Vec<K> {
+    keys.filter(|key| !present(key)).copied().collect()
+}
+
+/// An entry that somebody else removed first is as gone as it should be.
+fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,130 @@
+//! A network namespace: how it is named, opened and entered.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{fs::MetadataExt, net::UnixDatagram},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use nix::sched::{CloneFlags, setns};
+use serde::{Deserialize, Serialize};
+
+/// Where `ip netns` keeps its names (ip-netns(8)).
+const NAMED: &str = "/run/netns";
+/// The namespace of the calling process.
+const OWN: &str = "/proc/self/ns/net";
+
+/// Identity of a network namespace: its inode number on nsfs, which names its pins too.
+///
+/// The kernel may give a number to a new namespace after the old one is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NetnsId(pub u32);
+
+impl fmt::Display for NetnsId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// An open network namespace. It lives on for as long as this value does.
+#[derive(Clone, Debug)]
+pub struct Netns {
+    file: Arc<File>,
+    id: NetnsId,
+    path: PathBuf,
+}
+
+impl Netns {
+    /// The namespace of this process.
+    pub fn current() -> io::Result<Self> {
+        Self::open_path(Path::new(OWN))
+    }
+
+    /// Opens a namespace by the name `ip netns` gave it, or by a path to it (anything with a `/`).
+    pub fn open(name_or_path: &str) -> io::Result<Self> {
+        if name_or_path.contains('/') {
+            Self::open_path(Path::new(name_or_path))
+        } else {
+            Self::open_path(&Path::new(NAMED).join(name_or_path))
+        }
+    }
+
+    fn open_path(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // Checked, because any file has an inode number, and a wrong one would name the wrong pins.
+        let filesystem = nix::sys::statfs::fstatfs(&file)?.filesystem_type();
+        if filesystem != nix::sys::statfs::NSFS_MAGIC {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a namespace",
+            ));
+        }
+        let id = u32::try_from(file.metadata()?.ino())
+            .map(NetnsId)
+            .map_err(io::Error::other)?;
+        Ok(Self {
+            file: Arc::new(file),
+            id,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The namespace's identity.
+    #[must_use]
+    pub fn id(&self) -> NetnsId {
+        self.id
+    }
+
+    /// A number no other namespace has had or will have before the next boot.
+    pub(crate) fn cookie(&self) -> io::Result<u64> {
+        // Any socket does; this kind needs neither address nor interface.
+        let socket = self.run(UnixDatagram::unbound)??;
+        crate::sys::netns_cookie(socket.as_fd())
+    }
+
+    /// Runs `work` inside the namespace and returns what it returned.
+    ///
+    /// Entering changes a thread for good, so the work gets a thread of its own. Sockets opened in there
+    /// stay in the namespace and may be handed out.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        // Without this short cut, an agent in its own namespace would need CAP_SYS_ADMIN for nothing.
+        if Self::current()?.id == self.id {
+            return Ok(work());
+        }
+        thread::scope(|scope| {
+            let worker = thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, || {
+                    setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+                    Ok(work())
+                })?;
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.strip_prefix(NAMED) {
+            Ok(name) => write!(f, "network namespace {}", name.display()),
+            Err(_) if self.path == Path::new(OWN) => f.write_str("this network namespace"),
+            Err(_) => write!(f, "network namespace {}", self.path.display()),
+        }
+    }
+}

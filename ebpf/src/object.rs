@@ -1,0 +1,65 @@
+//! The BPF object, compiled in, and how it becomes a program with maps in the kernel.
+
+use aya::{Ebpf, EbpfLoader, programs::SkLookup};
+
+use crate::Error;
+
+/// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("VRFGATE_OBJECT"));
+
+/// Name of the program in the object.
+const PROGRAM: &str = "vrfgate";
+
+/// How much the maps of one gate can hold. Memory is taken as entries come, except for counters
+/// (24 bytes a slot and possible CPU) and events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Entries of `rules`: one for each local address and block of ports.
+    pub rules: u32,
+    /// Entries of `sources`: one for each source prefix of each restricted rule.
+    pub sources: u32,
+    /// Slots of `counters`: one a rule and one a VRF.
+    pub counters: u32,
+    /// Bytes of the ring buffer of refusals; a power of two, and a multiple of the page size.
+    pub events: u32,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            rules: 131_072,
+            sources: 65_536,
+            counters: 1024,
+            events: 65_536,
+        }
+    }
+}
+
+/// Loads the object's maps; the program follows with [`program`].
+pub(crate) fn load(capacity: &Capacity) -> Result<Ebpf, Error> {
+    let Capacity {
+        rules,
+        sources,
+        counters,
+        events,
+    } = *capacity;
+    EbpfLoader::new()
+        // The program follows no kernel structure, so the kernel's own types are of no use to it.
+        .btf(None)
+        .map_max_entries(crate::maps::RULES, rules)
+        .map_max_entries(crate::maps::SOURCES, sources)
+        .map_max_entries(crate::maps::COUNTERS, counters)
+        .map_max_entries(crate::maps::EVENTS, events)
+        .load(OBJECT)
+        .map_err(Error::Load)
+}
+
+/// The program of a loaded object, in the kernel.
+pub(crate) fn program(object: &mut Ebpf) -> Result<&mut SkLookup, aya::programs::ProgramError> {
+    let program: &mut SkLookup = object
+        .program_mut(PROGRAM)
+        .ok_or(aya::programs::ProgramError::NotLoaded)?
+        .try_into()?;
+    program.load()?;
+    Ok(program)
+}

@@ -1,0 +1,155 @@
+//! What a gate is asked to do: the VRFs of a namespace and the rules of each. Plain values.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, ops::RangeInclusive};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// A transport protocol the gate decides on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// New connections.
+    Tcp,
+    /// Datagrams to unconnected sockets.
+    Udp,
+}
+
+impl Protocol {
+    /// Number of the protocol in an IP header.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => vrfgate_abi::TCP,
+            Self::Udp => vrfgate_abi::UDP,
+        }
+    }
+
+    /// The protocol with this number, if the gate knows it.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            vrfgate_abi::TCP => Some(Self::Tcp),
+            vrfgate_abi::UDP => Some(Self::Udp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+/// What the gate does with a packet that no rule lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Refuse it: the client sees a closed port.
+    #[default]
+    Enforce,
+    /// Let it in, and count that it would have been refused.
+    Audit,
+    /// Whatever the namespace's sysctls said before the gate came: refuse it where they were 0, let it in
+    /// uncounted where they were 1. For VRFs that nobody has said anything about.
+    AsBefore,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Enforce => "Enforce",
+            Self::Audit => "Audit",
+            Self::AsBefore => "AsBefore",
+        })
+    }
+}
+
+/// One service opened to one VRF.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Unique within the VRF. Counters follow the name when the rest of a rule changes.
+    pub name: String,
+    /// The service's protocol.
+    pub protocol: Protocol,
+    /// Local ports.
+    pub ports: RangeInclusive<u16>,
+    /// Local addresses of the namespace.
+    pub addresses: Vec<IpAddr>,
+    /// Clients that may use the rule; empty means any client of the VRF.
+    pub sources: Vec<IpNet>,
+}
+
+/// A VRF device of the namespace. While it is in a [`RuleSet`], nothing unlisted passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vrf {
+    /// Name of the device, for people. Counters follow it when the device is made anew.
+    pub name: String,
+    /// What happens to packets that no rule lists.
+    pub mode: Mode,
+    /// No two may open the same port of the same address.
+    pub rules: Vec<Rule>,
+}
+
+/// Everything a gate does in its namespace: a [`Vrf`] for each VRF device, by ifindex.
+///
+/// A VRF device that is not in the set is not gated at all: name every one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    /// By ifindex of the VRF device.
+    pub vrfs: BTreeMap<u32, Vrf>,
+}
+
+impl RuleSet {
+    /// Whether any rule is for `protocol`.
+    #[must_use]
+    pub fn uses(&self, protocol: Protocol) -> bool {
+        self.vrfs
+            .values()
+            .flat_map(|vrf| &vrf.rules)
+            .any(|rule| rule.protocol == protocol)
+    }
+}
+
+/// Why a [`RuleSet`] can't be put into a gate. Nothing has been changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// Two rules claim the same packets.
+    #[error(
+        "VRF {vrf}: rules {first} and {second} both open {address} {port}/{protocol}; \
+         remove one of them or narrow its ports or addresses"
+    )]
+    Overlap {
+        /// Name of the VRF device.
+        vrf: String,
+        /// Name of a rule.
+        first: String,
+        /// Name of the other.
+        second: String,
+        /// A local address both open.
+        address: IpAddr,
+        /// The first port both open.
+        port: u16,
+        /// The protocol of both.
+        protocol: Protocol,
+    },
+    /// Two rules of a VRF, or two VRFs, have one name.
+    #[error("the name {0} is given twice; names are how counters are kept")]
+    DuplicateName(String),
+    /// The rules need more room than the gate's maps have.
+    #[error(
+        "the rules need {needed} entries of the gate's map of {map} and it holds {capacity}; \
+         name fewer addresses, or port ranges that begin and end at multiples of a power of two"
+    )]
+    Full {
+        /// Name of the BPF map.
+        map: &'static str,
+        /// Entries the rule set needs.
+        needed: usize,
+        /// Entries the map can hold.
+        capacity: usize,
+    },
+}

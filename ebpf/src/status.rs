@@ -1,0 +1,147 @@
+//! What a gate says of itself: what is in force and what it has done. Read from the kernel, not remembered.
+
+use serde::Serialize;
+use vrfgate_abi::{Counters, LAYOUT};
+
+use crate::{
+    Error, L3mdevAccept, Mode, Netns, NetnsId, Rule,
+    attached::{Attached, map_error},
+    error::Doing,
+    record::Record,
+};
+
+/// A gate that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GateStatus {
+    /// Inode of the network namespace.
+    pub netns: NetnsId,
+    /// Kernel-wide number of the BPF program (`bpftool prog show id N`).
+    pub program_id: u32,
+    /// Version of the map layout.
+    pub layout: u32,
+    /// `net.ipv4.tcp_l3mdev_accept` and its UDP kin.
+    pub sysctls: SysctlStatus,
+    /// VRFs that are gated, in order of ifindex.
+    pub vrfs: Vec<VrfStatus>,
+}
+
+/// The switches the gate guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SysctlStatus {
+    /// Values now.
+    pub now: L3mdevAccept,
+    /// Values before the gate; what `clear` gives back.
+    pub former: L3mdevAccept,
+}
+
+/// One gated VRF.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VrfStatus {
+    /// Ifindex of the VRF device.
+    pub ifindex: u32,
+    /// Its name when the rules were last changed.
+    pub name: String,
+    /// What happens to packets that no rule lists.
+    pub mode: Mode,
+    /// What the VRF as a whole has seen.
+    pub hits: Hits,
+    /// Rules in order of name.
+    pub rules: Vec<RuleStatus>,
+}
+
+/// One rule in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleStatus {
+    /// The rule.
+    #[serde(flatten)]
+    pub rule: Rule,
+    /// What it has seen.
+    pub hits: Hits,
+}
+
+/// Look-ups since the rule or VRF was first named: new TCP connections and unconnected UDP datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hits {
+    /// Let through.
+    pub passed: u64,
+    /// Refused; for a rule, because of the client's address.
+    pub refused: u64,
+    /// Let through by an audited VRF, and refused if it enforced.
+    pub would_refuse: u64,
+}
+
+impl From<Counters> for Hits {
+    fn from(counters: Counters) -> Self {
+        let Counters {
+            passed,
+            refused,
+            would_refuse,
+        } = counters;
+        Self {
+            passed,
+            refused,
+            would_refuse,
+        }
+    }
+}
+
+pub(crate) fn of(netns: &Netns, attached: &Attached, record: &Record) -> Result<GateStatus, Error> {
+    let tables = attached
+        .maps
+        .read()
+        .map_err(|cause| map_error("reading", netns, cause))?;
+    let hits = |slot: u32| {
+        attached
+            .maps
+            .counters(slot)
+            .map(Hits::from)
+            .map_err(|cause| map_error("reading", netns, cause))
+    };
+    let slots = record.slots.by_owner();
+    let slot_of = |vrf: &str, rule: Option<&str>| {
+        let owner = crate::slots::Owner {
+            vrf: vrf.to_owned(),
+            rule: rule.map(str::to_owned),
+        };
+        slots.get(&owner).copied()
+    };
+
+    let mut vrfs = Vec::new();
+    for (ifindex, vrf) in tables.decode(&record.slots).vrfs {
+        let mut rules = Vec::new();
+        for rule in vrf.rules {
+            let hits = match slot_of(&vrf.name, Some(&rule.name)) {
+                Some(slot) => hits(slot)?,
+                None => Hits::default(),
+            };
+            rules.push(RuleStatus { rule, hits });
+        }
+        rules.sort_by(|a, b| a.rule.name.cmp(&b.rule.name));
+        vrfs.push(VrfStatus {
+            ifindex,
+            hits: match tables.vrfs.get(&ifindex) {
+                Some(policy) => hits(policy.counter)?,
+                None => Hits::default(),
+            },
+            name: vrf.name,
+            mode: vrf.mode,
+            rules,
+        });
+    }
+    Ok(GateStatus {
+        netns: netns.id(),
+        program_id: attached
+            .program_id()
+            .doing(|| format!("asking the kernel about the gate of {netns}"))?,
+        layout: LAYOUT,
+        sysctls: SysctlStatus {
+            now: L3mdevAccept::read(netns)
+                .doing(|| format!("reading the l3mdev_accept sysctls of {netns}"))?,
+            former: record.former,
+        },
+        vrfs,
+    })
+}

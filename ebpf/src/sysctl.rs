@@ -1,0 +1,83 @@
+//! `net.ipv4.{tcp,udp}_l3mdev_accept` of one network namespace: the switch that lets unbound sockets match
+//! packets from VRFs (Documentation/networking/vrf.rst). IPv6 obeys the same two.
+
+use std::{fs, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Netns, Protocol};
+
+/// One value for each of the two switches. `None` where the kernel has no such switch, and so no VRFs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct L3mdevAccept {
+    /// `net.ipv4.tcp_l3mdev_accept`
+    pub tcp: Option<bool>,
+    /// `net.ipv4.udp_l3mdev_accept`
+    pub udp: Option<bool>,
+}
+
+impl L3mdevAccept {
+    /// No unbound socket is open to a VRF.
+    pub(crate) const CLOSED: Self = Self {
+        tcp: Some(false),
+        udp: Some(false),
+    };
+
+    /// What the namespace has now.
+    pub fn read(netns: &Netns) -> io::Result<Self> {
+        netns.run(|| {
+            Ok(Self {
+                tcp: read(Protocol::Tcp)?,
+                udp: read(Protocol::Udp)?,
+            })
+        })?
+    }
+
+    /// Makes the namespace have these values; touches only a switch that differs, and reads it back. When
+    /// one of the two can't be set, the other still is.
+    pub fn write(self, netns: &Netns) -> io::Result<()> {
+        netns.run(|| {
+            let Self { tcp, udp } = self;
+            let results = [write(Protocol::Tcp, tcp), write(Protocol::Udp, udp)];
+            results.into_iter().collect()
+        })?
+    }
+}
+
+/// Name as sysctl(8) takes it.
+pub(crate) fn name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "net.ipv4.tcp_l3mdev_accept",
+        Protocol::Udp => "net.ipv4.udp_l3mdev_accept",
+    }
+}
+
+/// `/proc/sys/net` shows the namespace of the thread that opens the file.
+fn path(protocol: Protocol) -> PathBuf {
+    PathBuf::from("/proc/sys").join(name(protocol).replace('.', "/"))
+}
+
+fn read(protocol: Protocol) -> io::Result<Option<bool>> {
+    match fs::read_to_string(path(protocol)) {
+        Ok(value) => Ok(Some(value.trim() != "0")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(protocol: Protocol, value: Option<bool>) -> io::Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    match read(protocol)? {
+        Some(now) if now != value => {}
+        // Right already, or a kernel without VRFs.
+        _ => return Ok(()),
+    }
+    fs::write(path(protocol), if value { "1" } else { "0" })?;
+    if read(protocol)? == Some(value) {
+        Ok(())
+    } else {
+        Err(io::Error::other(
+            "the kernel took the new value and kept the old one",
+        ))
+    }
+}

@@ -1,0 +1,378 @@
+//! Every decision of the gate's program, by `BPF_PROG_TEST_RUN` on the running kernel. A test run has
+//! interface number 0, so the VRF under test is number 0. No VRF support is needed.
+
+mod common;
+
+use std::net::{IpAddr, SocketAddr};
+
+use common::{Sandbox, from_sources, packet, rule, vrf};
+use ipnet::IpNet;
+use proptest::{prelude::*, test_runner::TestRunner};
+use vrfgate_ebpf::{
+    Gate, Mode,
+    Protocol::{self, Tcp, Udp},
+    Rule, RuleSet,
+};
+
+const PASS: u32 = 1;
+const DROP: u32 = 0;
+
+fn verdict(gate: &Gate, protocol: Protocol, local: &str, remote: &str) -> u32 {
+    let packet = packet(protocol, local.parse().unwrap(), remote.parse().unwrap());
+    gate.test_run(&packet, 1).unwrap().verdict
+}
+
+#[test]
+fn a_packet_from_no_vrf_passes_whatever_the_rules() {
+    let sandbox = Sandbox::new();
+    let gate = sandbox.attach(&vrf(77, Mode::Enforce, vec![]));
+    assert_eq!(verdict(&gate, Tcp, "192.0.2.1:80", "10.0.0.2:4000"), PASS);
+}
+
+#[test]
+fn only_the_listed_address_port_and_protocol_get_in() {
+    let sandbox = Sandbox::new();
+    let gate = sandbox.attach(&vrf(
+        0,
+        Mode::Enforce,
+        vec![
+            rule("ssh", Tcp, 22..=22, &["192.0.2.1", "2001:db8::1"]),
+            rule("dns", Udp, 53..=53, &["192.0.2.1"]),
+        ],
+    ));
+    for (protocol, local, remote, expected) in [
+        (Tcp, "192.0.2.1:22", "10.0.0.2:4000", PASS),
+        (Tcp, "[2001:db8::1]:22", "[2001:db8:1::2]:4000", PASS),
+        (Udp, "192.0.2.1:53", "10.0.0.2:4000", PASS),
+        (Tcp, "192.0.2.1:80", "10.0.0.2:4000", DROP),
+        (Tcp, "192.0.2.1:23", "10.0.0.2:22", DROP),
+        (Tcp, "192.0.2.2:22", "10.0.0.2:4000", DROP),
+        (Udp, "192.0.2.1:22", "10.0.0.2:4000", DROP),
+        (Tcp, "192.0.2.1:53", "10.0.0.2:4000", DROP),
+        (Udp, "[2001:db8::1]:53", "[2001:db8:1::2]:4000", DROP),
+        (Tcp, "[2001:db8::2]:22", "[2001:db8:1::2]:4000", DROP),
+    ] {
+        assert_eq!(
+            verdict(&gate, protocol, local, remote),
+            expected,
+            "{protocol} {local}"
+        );
+    }
+}
+
+#[test]
+fn a_port_range_opens_its_first_and_last_port_and_no_neighbour() {
+    let sandbox = Sandbox::new();
+    let gate = sandbox.attach(&vrf(
+        0,
+        Mode::Enforce,
+        vec![rule("nodeports", Tcp, 30001..=32766, &["192.0.2.1"])],
+    ));
+    for (port, expected) in [
+        (1, DROP),
+        (30000, DROP),
+        (30001, PASS),
+        (31999, PASS),
+        (32000, PASS),
+        (32766, PASS),
+        (32767, DROP),
+        (65535, DROP),
+    ] {
+        let local = format!("192.0.2.1:{port}");
+        assert_eq!(
+            verdict(&gate, Tcp, &local, "10.0.0.2:4000"),
+            expected,
+            "port {port}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_for_every_port_opens_every_port_of_its_address_only() {
+    let sandbox = Sandbox::new();
+    let gate = sandbox.attach(&vrf(
+        0,
+        Mode::Enforce,
+        vec![rule("all", Udp, 1..=65535, &["192.0.2.1"])],
+    ));
+    for port in [1, 2, 53, 32768, 65535] {
+        let local = format!("192.0.2.1:{port}");
+        assert_eq!(
+            verdict(&gate, Udp, &local, "10.0.0.2:4000"),
+            PASS,
+            "port {port}"
+        );
+        assert_eq!(
+            verdict(&gate, Tcp, &local, "10.0.0.2:4000"),
+            DROP,
+            "port {port}"
+        );
+    }
+    assert_eq!(verdict(&gate, Udp, "192.0.2.2:53", "10.0.0.2:4000"), DROP);
+}
+
+#[test]
+fn a_restricted_rule_knows_its_clients_from_others_and_ipv6_from_ipv4() {
+    let sandbox = Sandbox::new();
+    let ssh = rule("ssh", Tcp, 22..=22, &["192.0.2.1", "2001:db8::1"]);
+    let open = rule("web", Tcp, 80..=80, &["192.0.2.1"]);
+    let all_ipv6 = rule("v6", Tcp, 81..=81, &["192.0.2.1", "2001:db8::1"]);
+    let gate = sandbox.attach(&vrf(
+        0,
+        Mode::Enforce,
+        vec![
+            from_sources(ssh, &["10.0.0.0/8", "198.51.100.7/32", "2001:db8:1::/48"]),
+            from_sources(all_ipv6, &["::/0"]),
+            open,
+        ],
+    ));
+    for (local, remote, expected) in [
+        ("192.0.2.1:22", "10.255.0.2:4000", PASS),
+        ("192.0.2.1:22", "198.51.100.7:4000", PASS),
+        ("192.0.2.1:22", "198.51.100.8:4000", DROP),
+        ("192.0.2.1:22", "11.0.0.2:4000", DROP),
+        ("[2001:db8::1]:22", "[2001:db8:1:2::3]:4000", PASS),
+        ("[2001:db8::1]:22", "[2001:db8:2::3]:4000", DROP),
+        ("192.0.2.1:80", "11.0.0.2:4000", PASS),
+        ("[2001:db8::1]:81", "[2001:db8:2::3]:4000", PASS),
+        ("192.0.2.1:81", "10.0.0.2:4000", DROP),
+    ] {
+        assert_eq!(
+            verdict(&gate, Tcp, local, remote),
+            expected,
+            "{remote} to {local}"
+        );
+    }
+}
+
+#[test]
+fn an_audited_vrf_lets_everything_in_and_counts_what_it_would_refuse() {
+    let sandbox = Sandbox::new();
+    let ssh = rule("ssh", Tcp, 22..=22, &["192.0.2.1"]);
+    let gate = sandbox.attach(&vrf(
+        0,
+        Mode::Audit,
+        vec![from_sources(ssh, &["10.0.0.0/8"])],
+    ));
+    assert_eq!(verdict(&gate, Tcp, "192.0.2.1:22", "10.0.0.2:4000"), PASS);
+    assert_eq!(verdict(&gate, Tcp, "192.0.2.1:22", "11.0.0.2:4000"), PASS);
+    assert_eq!(verdict(&gate, Tcp, "192.0.2.1:80", "10.0.0.2:4000"), PASS);
+
+    let status = gate.status().unwrap();
+    let blue = &status.vrfs[0];
+    assert_eq!((blue.hits.would_refuse, blue.hits.refused), (2, 0));
+    let ssh = blue.rules[0].hits;
+    assert_eq!((ssh.passed, ssh.would_refuse, ssh.refused), (1, 1, 0));
+}
+
+#[test]
+fn refusals_are_counted_for_the_vrf_and_for_the_rule_that_came_closest() {
+    let sandbox = Sandbox::new();
+    let ssh = rule("ssh", Tcp, 22..=22, &["192.0.2.1"]);
+    let gate = sandbox.attach(&vrf(
+        0,
+        Mode::Enforce,
+        vec![from_sources(ssh, &["10.0.0.0/8"])],
+    ));
+    verdict(&gate, Tcp, "192.0.2.1:22", "10.0.0.2:4000");
+    verdict(&gate, Tcp, "192.0.2.1:22", "11.0.0.2:4000");
+    verdict(&gate, Tcp, "192.0.2.1:80", "10.0.0.2:4000");
+
+    let status = gate.status().unwrap();
+    assert_eq!(status.vrfs[0].hits.refused, 2);
+    let ssh = status.vrfs[0].rules[0].hits;
+    assert_eq!((ssh.passed, ssh.refused), (1, 1));
+}
+
+#[test]
+fn a_refusal_is_reported_with_both_ends_and_the_rule_that_came_closest() {
+    let sandbox = Sandbox::new();
+    let gate = sandbox.attach(&vrf(0, Mode::Enforce, vec![]));
+    verdict(&gate, Udp, "[2001:db8::1]:53", "[2001:db8:1::2]:4001");
+    verdict(&gate, Tcp, "192.0.2.1:80", "10.0.0.2:4000");
+
+    let events: Vec<_> = gate.events().unwrap().collect();
+    assert_eq!(events.len(), 2);
+    assert_eq!(
+        events[0].remote,
+        "2001:db8:1::2"
+            .parse::<std::net::Ipv6Addr>()
+            .unwrap()
+            .octets()
+    );
+    assert_eq!(
+        (
+            events[0].protocol,
+            events[0].local_port,
+            events[0].remote_port
+        ),
+        (17, 53, 4001)
+    );
+    assert_eq!(&events[1].local[10..], &[0xff, 0xff, 192, 0, 2, 1]);
+    assert_eq!((events[1].vrf, events[1].rule), (0, vrfgate_ebpf::NO_RULE));
+    assert_eq!(events[1].verdict, vrfgate_ebpf::REFUSED);
+    assert!(events[0].time_ns < events[1].time_ns);
+}
+
+#[test]
+fn an_event_names_the_rule_that_came_closest_the_vrf_and_whether_it_was_audited() {
+    for (mode, expected) in [
+        (Mode::Enforce, vrfgate_ebpf::REFUSED),
+        (Mode::Audit, vrfgate_ebpf::WOULD_REFUSE),
+    ] {
+        let sandbox = Sandbox::new();
+        let ssh = rule("ssh", Tcp, 22..=22, &["192.0.2.1"]);
+        let gate = sandbox.attach(&vrf(0, mode, vec![from_sources(ssh, &["10.0.0.0/8"])]));
+        verdict(&gate, Tcp, "192.0.2.1:22", "11.0.0.2:4000");
+        verdict(&gate, Tcp, "192.0.2.1:22", "10.0.0.2:4000");
+        verdict(&gate, Tcp, "192.0.2.1:23", "11.0.0.2:4000");
+
+        let events: Vec<_> = gate.events().unwrap().collect();
+        assert_eq!(
+            events.len(),
+            2,
+            "{mode}: one an event, and none for what passes"
+        );
+        assert!(
+            events.iter().all(|event| event.verdict == expected),
+            "{mode}"
+        );
+        assert_ne!(events[0].rule, vrfgate_ebpf::NO_RULE, "{mode}");
+        assert_eq!(events[1].rule, vrfgate_ebpf::NO_RULE, "{mode}");
+    }
+}
+
+/// What the rules say, read as a person would: a straight line over the list.
+fn model(rules: &[Rule], protocol: Protocol, local: SocketAddr, remote: IpAddr) -> u32 {
+    let allowed = rules.iter().any(|rule| {
+        rule.protocol == protocol
+            && rule.ports.contains(&local.port())
+            && rule.addresses.contains(&local.ip())
+            && (rule.sources.is_empty() || rule.sources.iter().any(|net| net.contains(&remote)))
+    });
+    u32::from(allowed)
+}
+
+const LOCALS: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"];
+const REMOTES: [&str; 6] = [
+    "10.0.0.2",
+    "10.128.0.2",
+    "203.0.113.9",
+    "2001:db8:1::2",
+    "2001:db8:ffff::2",
+    "::2",
+];
+const SOURCES: [&str; 8] = [
+    "0.0.0.0/0",
+    "::/0",
+    "10.0.0.0/9",
+    "10.0.0.0/8",
+    "203.0.113.9/32",
+    "2001:db8:1::/48",
+    "2001:db8::/32",
+    "::/96",
+];
+
+/// Edges of powers of two, where blocks begin and end, more often than not.
+fn port() -> impl Strategy<Value = u16> {
+    prop_oneof![
+        1..=u16::MAX,
+        (0_u32..16, -1_i32..=1).prop_map(|(bit, step)| {
+            u16::try_from((1_i32 << bit) + step).map_or(u16::MAX, |port| port.max(1))
+        }),
+        1..=16_u16,
+    ]
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    (
+        prop_oneof![Just(Tcp), Just(Udp)],
+        port(),
+        port(),
+        prop::sample::subsequence(LOCALS.to_vec(), 1..=3),
+        prop::sample::subsequence(SOURCES.to_vec(), 0..=2),
+    )
+        .prop_map(|(protocol, a, b, addresses, sources)| {
+            let sources: Vec<IpNet> = sources.iter().map(|net| net.parse().unwrap()).collect();
+            Rule {
+                sources,
+                ..rule("", protocol, a.min(b)..=a.max(b), &addresses)
+            }
+        })
+}
+
+/// Up to eight rules of which no two open the same port of the same address.
+fn any_rules() -> impl Strategy<Value = Vec<Rule>> {
+    prop::collection::vec(any_rule(), 0..8).prop_map(|candidates| {
+        let mut rules: Vec<Rule> = Vec::new();
+        for candidate in candidates {
+            let clashes = rules.iter().any(|rule| {
+                rule.protocol == candidate.protocol
+                    && rule.ports.start() <= candidate.ports.end()
+                    && candidate.ports.start() <= rule.ports.end()
+                    && rule
+                        .addresses
+                        .iter()
+                        .any(|a| candidate.addresses.contains(a))
+            });
+            if !clashes {
+                let name = format!("rule {}", rules.len());
+                rules.push(Rule { name, ..candidate });
+            }
+        }
+        rules
+    })
+}
+
+/// Ports worth asking for: those of the rules, their neighbours, and any other.
+fn interesting_ports(rules: &[Rule], random: u16) -> Vec<u16> {
+    let mut ports = vec![random];
+    for rule in rules {
+        for edge in [*rule.ports.start(), *rule.ports.end()] {
+            ports.extend([edge.saturating_sub(1), edge, edge.saturating_add(1)]);
+        }
+    }
+    ports
+}
+
+#[test]
+fn the_program_agrees_with_the_rules_as_a_person_reads_them() {
+    let sandbox = Sandbox::new();
+    let gate = std::cell::RefCell::new(sandbox.attach(&RuleSet::default()));
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    runner
+        .run(&(any_rules(), port()), |(rules, random)| {
+            let mut gate = gate.borrow_mut();
+            gate.apply(&vrf(0, Mode::Enforce, rules.clone())).unwrap();
+            for port in interesting_ports(&rules, random) {
+                for local in LOCALS {
+                    let local = SocketAddr::new(local.parse().unwrap(), port);
+                    for remote in REMOTES {
+                        let remote: IpAddr = remote.parse().unwrap();
+                        if remote.is_ipv4() != local.is_ipv4() {
+                            continue;
+                        }
+                        for protocol in [Tcp, Udp] {
+                            let packet = packet(protocol, local, SocketAddr::new(remote, 4000));
+                            let found = gate.test_run(&packet, 1).unwrap().verdict;
+                            let expected = model(&rules, protocol, local, remote);
+                            prop_assert_eq!(
+                                found,
+                                expected,
+                                "{} {} to {}",
+                                protocol,
+                                remote,
+                                local
+                            );
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}

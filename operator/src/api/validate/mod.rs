@@ -1,0 +1,120 @@
+//! From the wire format to the domain, once: a [`Leak`] exists only if all of it was legal.
+//!
+//! Every mistake is collected, each with the path of its field. One pass over the object both
+//! checks and converts, so that there is no way to do the second without the first.
+
+mod errors;
+mod routes;
+mod services;
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use self::errors::Errors;
+use super::{
+    field::{FieldError, FieldPath},
+    types::{PodSelection, VrfLeak, VrfLeakSpec},
+    words,
+};
+use crate::compile::{Leak, LeakName, Replies, VrfName};
+
+/// Parses a leak for a machine without Kubernetes.
+///
+/// Fields that only a cluster can give a meaning to are refused, because ignoring them would open
+/// services in other places than the author meant.
+///
+/// # Errors
+///
+/// Everything that is wrong with the object.
+pub fn parse_local(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
+    let VrfLeakSpec {
+        vrf,
+        node_selector,
+        pods,
+        mode,
+        routes,
+        replies,
+        return_routes,
+        services,
+    } = &leak.spec;
+    let mut errors = Errors::default();
+    let spec = FieldPath::root().field("spec");
+
+    let name = parse_name(leak, &mut errors);
+    let vrf_name = errors.keep(&spec.field("vrf"), VrfName::from_str(vrf));
+    refuse_cluster_placement(&spec, node_selector.as_ref(), pods.as_ref(), &mut errors);
+    let mode = errors.keep(&spec.field("mode"), words::parse(mode, &words::MODES));
+    let leak_routes = routes::parse_routes(&spec, vrf, routes, &mut errors);
+    let replies = errors.keep(
+        &spec.field("replies"),
+        words::parse(replies, &words::REPLIES),
+    );
+    let return_routes = routes::parse_return_routes(&spec, return_routes, &mut errors);
+    if replies == Some(Replies::Steer) && !return_routes.is_empty() {
+        errors.add(
+            &spec.field("returnRoutes"),
+            "are of no use with replies: Steer; remove them, or write replies: Route",
+        );
+    }
+    let services = services::parse_services(
+        &spec,
+        services,
+        &services::Defaults {
+            any_route: !routes.is_empty(),
+            prefixes: leak_routes.iter().map(|route| route.prefix).collect(),
+        },
+        &mut errors,
+    );
+
+    let parsed = || {
+        Some(Leak {
+            name: name?,
+            vrf: vrf_name?,
+            mode: mode?,
+            routes: leak_routes,
+            return_routes,
+            replies: replies?,
+            services,
+        })
+    };
+    errors.finish(parsed())
+}
+
+fn parse_name(leak: &VrfLeak, errors: &mut Errors) -> Option<LeakName> {
+    let path = FieldPath::root().field("metadata").field("name");
+    match &leak.metadata.name {
+        Some(name) => errors.keep(&path, LeakName::from_str(name)),
+        None => errors.refuse(&path, "is required"),
+    }
+}
+
+fn refuse_cluster_placement(
+    spec: &FieldPath,
+    node_selector: Option<&LabelSelector>,
+    pods: Option<&PodSelection>,
+    errors: &mut Errors,
+) {
+    // Selecting every node loses nothing without a cluster: this machine is one of them.
+    if node_selector.is_some_and(|selector| !selects_all(selector)) {
+        errors.add(
+            &spec.field("nodeSelector"),
+            "selects by the labels of Kubernetes nodes, and a machine without Kubernetes has none; remove it",
+        );
+    }
+    if pods.is_some() {
+        errors.add(
+            &spec.field("pods"),
+            "needs Kubernetes; without it, name the network namespace with --netns",
+        );
+    }
+}
+
+fn selects_all(selector: &LabelSelector) -> bool {
+    let LabelSelector {
+        match_expressions,
+        match_labels,
+    } = selector;
+    match_expressions.as_ref().is_none_or(Vec::is_empty)
+        && match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+}

@@ -1,0 +1,213 @@
+//! `spec.services`.
+
+use std::{num::NonZeroU16, str::FromStr};
+
+use super::errors::Errors;
+use crate::{
+    api::{field::FieldPath, limits, types::ServiceSpec, words},
+    compile::{PortRange, Prefix, Protocol, Service, ServiceName},
+};
+
+/// What a service that lists no addresses takes from `spec.routes`.
+pub struct Defaults {
+    /// Whether there is any route, legal or not.
+    pub any_route: bool,
+    /// The prefixes of the legal ones.
+    pub prefixes: Vec<Prefix>,
+}
+
+/// The services that are legal; the others are noted.
+pub fn parse_services(
+    spec: &FieldPath,
+    services: &[ServiceSpec],
+    defaults: &Defaults,
+    errors: &mut Errors,
+) -> Vec<Service> {
+    let list = spec.field("services");
+    errors.check_length(&list, services, limits::SERVICES);
+    let parsed: Vec<(FieldPath, Service)> = services
+        .iter()
+        .enumerate()
+        .filter_map(|(index, service)| {
+            let path = list.index(index);
+            let service = parse_service(&path, service, defaults, errors)?;
+            Some((path, service))
+        })
+        .collect();
+    let names: Vec<(FieldPath, &str)> = services
+        .iter()
+        .enumerate()
+        .map(|(index, service)| (list.index(index).field("name"), service.name.as_str()))
+        .collect();
+    errors.check_distinct(&names);
+    check_overlaps(&parsed, errors);
+    parsed.into_iter().map(|(_, service)| service).collect()
+}
+
+fn parse_service(
+    path: &FieldPath,
+    service: &ServiceSpec,
+    defaults: &Defaults,
+    errors: &mut Errors,
+) -> Option<Service> {
+    let ServiceSpec {
+        name,
+        protocol,
+        port,
+        end_port,
+        addresses,
+        sources,
+        service_ref,
+    } = service;
+    let name = errors.keep(&path.field("name"), ServiceName::from_str(name));
+    let sources = parse_prefixes(&path.field("sources"), sources, limits::SOURCES, errors);
+    if service_ref.is_some() {
+        refuse_reference(path, service, errors);
+        return None;
+    }
+    let protocol = parse_protocol(&path.field("protocol"), protocol.as_deref(), errors);
+    let ports = parse_ports(path, *port, *end_port, errors);
+    let addresses = parse_addresses(&path.field("addresses"), addresses, defaults, errors);
+    Some(Service {
+        name: name?,
+        protocol: protocol?,
+        ports: ports?,
+        addresses: addresses?,
+        sources: sources?,
+    })
+}
+
+/// A machine without Kubernetes has no Services to refer to. Fields that no reference may stand
+/// beside are noted too: they are wrong everywhere.
+fn refuse_reference(path: &FieldPath, service: &ServiceSpec, errors: &mut Errors) {
+    let beside = [
+        ("protocol", service.protocol.is_some()),
+        ("port", service.port.is_some()),
+        ("endPort", service.end_port.is_some()),
+        ("addresses", !service.addresses.is_empty()),
+    ];
+    for (field, given) in beside {
+        if given {
+            errors.add(
+                &path.field(field),
+                "must not stand beside serviceRef, which takes it from the Service's endpoints",
+            );
+        }
+    }
+    errors.add(
+        &path.field("serviceRef"),
+        "needs Kubernetes; without it, write protocol, port and addresses",
+    );
+}
+
+fn parse_protocol(
+    path: &FieldPath,
+    protocol: Option<&str>,
+    errors: &mut Errors,
+) -> Option<Protocol> {
+    let parsed = match protocol {
+        Some(word) => words::parse(word, &words::PROTOCOLS),
+        None => Err(format!(
+            "is required: {}",
+            words::alternatives(&words::PROTOCOLS)
+        )),
+    };
+    errors.keep(path, parsed)
+}
+
+fn parse_ports(
+    path: &FieldPath,
+    port: Option<i64>,
+    end_port: Option<i64>,
+    errors: &mut Errors,
+) -> Option<PortRange> {
+    let port_path = path.field("port");
+    let end_path = path.field("endPort");
+    let (first, last) = match (port, end_port) {
+        (Some(port), None) => {
+            let only = errors.keep(&port_path, parse_port(port));
+            (only, only)
+        }
+        (Some(port), Some(end_port)) => (
+            errors.keep(&port_path, parse_port(port)),
+            errors.keep(&end_path, parse_port(end_port)),
+        ),
+        (None, Some(_)) => {
+            return errors.refuse(&end_path, "needs port, the first of the range");
+        }
+        (None, None) => return errors.refuse(&port_path, "is required without serviceRef"),
+    };
+    let (first, last) = (first?, last?);
+    let range = PortRange::new(first, last)
+        .ok_or_else(|| format!("{last} is below port {first}, the first of the range"));
+    errors.keep(&end_path, range)
+}
+
+fn parse_port(port: i64) -> Result<NonZeroU16, String> {
+    u16::try_from(port)
+        .ok()
+        .and_then(NonZeroU16::new)
+        .ok_or_else(|| {
+            let hint = if port == 0 {
+                "; every port is port: 1, endPort: 65535"
+            } else {
+                ""
+            };
+            format!("{port} is not a port (1-65535){hint}")
+        })
+}
+
+fn parse_addresses(
+    path: &FieldPath,
+    addresses: &[String],
+    defaults: &Defaults,
+    errors: &mut Errors,
+) -> Option<Vec<Prefix>> {
+    if !addresses.is_empty() {
+        return parse_prefixes(path, addresses, limits::ADDRESSES, errors);
+    }
+    if !defaults.any_route {
+        return errors.refuse(path, "is required, because spec.routes is empty");
+    }
+    Some(defaults.prefixes.clone())
+}
+
+/// All the prefixes, or nothing if any is wrong: a list that lacks some would mean another thing.
+fn parse_prefixes(
+    path: &FieldPath,
+    prefixes: &[String],
+    max: usize,
+    errors: &mut Errors,
+) -> Option<Vec<Prefix>> {
+    errors.check_length(path, prefixes, max);
+    let parsed: Vec<(FieldPath, Prefix)> = prefixes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, text)| {
+            let path = path.index(index);
+            let prefix = errors.keep(&path, Prefix::from_str(text))?;
+            Some((path, prefix))
+        })
+        .collect();
+    errors.check_distinct(&parsed);
+    (parsed.len() == prefixes.len()).then(|| parsed.into_iter().map(|(_, prefix)| prefix).collect())
+}
+
+/// The gate holds one rule for an address and port. Of each service only the first overlap is
+/// noted: who mends it sees the next, and a list copied twice does not fill the screen.
+fn check_overlaps(services: &[(FieldPath, Service)], errors: &mut Errors) {
+    for (index, (path, later)) in services.iter().enumerate() {
+        let found = services[..index]
+            .iter()
+            .find_map(|(path, earlier)| Some((path, earlier, later.overlap(earlier)?)));
+        if let Some((earlier_path, earlier, overlap)) = found {
+            errors.add(
+                path,
+                format!(
+                    "opens {overlap}, which {earlier_path} ({}) opens already",
+                    earlier.name
+                ),
+            );
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `vrfgate clear`
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use vrfgate_ebpf::{Error, Gate, Store};
+
+use super::Target;
+use crate::node::{Report, Watcher};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let netns = args.target.open()?;
+    // Whoever looks after the namespace would make everything anew: nothing is removed before it is ours.
+    let gate = match Gate::open(store, netns.clone()) {
+        // Remains of a gate: nothing is in force, but there may be values to give back.
+        Err(Error::NotInForce { .. }) => None,
+        found => found?,
+    };
+    let routes = super::block_on(async { Ok(Watcher::new(&netns)?.clear_routes().await?) })?;
+    let found = match gate {
+        Some(gate) => gate.detach().map(|()| true)?,
+        None => Gate::clean_up(store, &netns)?,
+    };
+    Report::remove(store, &netns).with_context(|| format!("removing the report of {netns}"))?;
+    let gate = if found {
+        "the gate is gone, the sysctls are as they were"
+    } else {
+        "there is no gate"
+    };
+    let routes = match routes {
+        0 => String::new(),
+        1 => ", 1 route removed".to_owned(),
+        many => format!(", {many} routes removed"),
+    };
+    println!("{netns}: {gate}{routes}");
+    Ok(ExitCode::SUCCESS)
+}

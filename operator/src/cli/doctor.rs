@@ -1,0 +1,162 @@
+//! `vrfgate doctor`
+
+use std::{fmt, process::ExitCode};
+
+use anyhow::Context as _;
+use vrfgate_ebpf::{
+    Gate, L3mdevAccept, Lack, Netns, Store, kernel_release, preflight, sk_lookup_programs,
+};
+
+use super::Target;
+use crate::{
+    compile::{LinkKind, NodeFacts},
+    node::Watcher,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// One thing looked at.
+enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Works, and a person should know.
+    Note(String),
+    /// The gate can't run.
+    Missing(String),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Good(text) => write!(f, "ok       {text}"),
+            Self::Note(text) => write!(f, "note     {text}"),
+            Self::Missing(text) => write!(f, "MISSING  {text}"),
+        }
+    }
+}
+
+/// Exits with 1 when something is missing.
+pub(super) fn doctor(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let netns = args.target.open()?;
+    let lacks = preflight(store);
+    let mut findings = machine(&lacks);
+    findings.push(sysctls(&netns)?);
+    if lacks.is_empty() {
+        findings.push(programs(store, &netns)?);
+    }
+    findings.extend(network(&netns)?);
+
+    println!("vrfgate {} in {netns}", env!("CARGO_PKG_VERSION"));
+    for finding in &findings {
+        println!("{finding}");
+    }
+    Ok(if lacks.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn machine(lacks: &[Lack]) -> Vec<Finding> {
+    let mut findings = vec![];
+    if !lacks.iter().any(|lack| matches!(lack, Lack::Kernel { .. })) {
+        findings.push(Finding::Good(format!(
+            "kernel {} tells a BPF program which VRF a packet came through",
+            kernel_release()
+        )));
+    }
+    if lacks.is_empty() {
+        findings.push(Finding::Good(
+            "BPF file system, type information and capabilities are there".into(),
+        ));
+    }
+    findings.extend(lacks.iter().map(|lack| Finding::Missing(lack.to_string())));
+    findings
+}
+
+fn sysctls(netns: &Netns) -> anyhow::Result<Finding> {
+    let now = L3mdevAccept::read(netns)
+        .with_context(|| format!("reading the l3mdev_accept sysctls of {netns}"))?;
+    Ok(match (now.tcp, now.udp) {
+        (None, _) | (_, None) => Finding::Note(
+            "this kernel has no l3mdev_accept sysctls, and so no VRFs: a gate has nothing to do here".into(),
+        ),
+        (Some(false), Some(false)) => Finding::Good(
+            "tcp_l3mdev_accept and udp_l3mdev_accept are 0: no unbound socket is open to a VRF".into(),
+        ),
+        (Some(tcp), Some(udp)) => Finding::Note(format!(
+            "tcp_l3mdev_accept is {}, udp_l3mdev_accept is {}: without a gate, that opens every unbound \
+             socket to every VRF",
+            u8::from(tcp),
+            u8::from(udp)
+        )),
+    })
+}
+
+fn programs(store: &Store, netns: &Netns) -> anyhow::Result<Finding> {
+    let ours = match Gate::inspect(store, netns) {
+        Ok(gate) => gate.map(|gate| gate.program_id),
+        Err(error) => return Ok(Finding::Note(error.to_string())),
+    };
+    let others: Vec<String> = sk_lookup_programs(netns)?
+        .into_iter()
+        .filter(|program| Some(*program) != ours)
+        .map(|program| program.to_string())
+        .collect();
+    let gate = match ours {
+        Some(program) => format!("the gate is in force (program {program})"),
+        None => "there is no gate yet".into(),
+    };
+    Ok(if others.is_empty() {
+        Finding::Good(format!("{gate}, and no other sk_lookup program"))
+    } else {
+        Finding::Note(format!(
+            "{gate}; other sk_lookup programs run here too ({}): one that assigns sockets overrides what \
+             the gate refuses",
+            others.join(", ")
+        ))
+    })
+}
+
+fn network(netns: &Netns) -> anyhow::Result<Vec<Finding>> {
+    super::block_on(async {
+        let watcher = Watcher::new(netns)?;
+        let facts = watcher.facts().await?;
+        let preference = watcher.local_rule_preference().await?;
+        Ok(vec![vrfs(&facts), rule_order(preference)])
+    })
+}
+
+fn vrfs(facts: &NodeFacts) -> Finding {
+    let names: Vec<&str> = facts
+        .links
+        .iter()
+        .filter(|link| matches!(link.kind, LinkKind::Vrf { .. }))
+        .map(|link| link.name.as_str())
+        .collect();
+    if names.is_empty() {
+        Finding::Note("no VRF here yet (ip link add BLUE type vrf table 10)".into())
+    } else {
+        Finding::Good(format!("VRFs: {}", names.join(", ")))
+    }
+}
+
+fn rule_order(preference: Option<u32>) -> Finding {
+    /// Where the kernel puts its own l3mdev rule (`FIB_RULES` in drivers/net/vrf.c).
+    const L3MDEV: u32 = 1000;
+    match preference {
+        Some(preference) if preference < L3MDEV => Finding::Note(format!(
+            "the local table comes before the VRFs' tables (ip rule, preference {preference}): packets from \
+             any VRF reach any address of this host, with or without a leak route"
+        )),
+        Some(preference) => Finding::Good(format!(
+            "the local table comes after the VRFs' tables (ip rule, preference {preference}): a VRF reaches \
+             what is leaked to it"
+        )),
+        None => Finding::Note("no policy rule looks up the local table".into()),
+    }
+}

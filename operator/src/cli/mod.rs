@@ -1,0 +1,135 @@
+//! The command line: arguments in, one function a command, an exit code out.
+
+mod clear;
+mod doctor;
+mod run;
+mod status;
+mod table;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+use vrfgate_ebpf::{Netns, Store};
+
+/// Opens chosen services of a Linux network namespace to chosen VRFs, and nothing else.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    places: Places,
+
+    /// What to log, as `tracing` takes it: error, warn, info, debug, or target=level.
+    #[arg(long, global = true, env = "VRFGATE_LOG", default_value = "info")]
+    log: String,
+}
+
+/// Where state is kept.
+#[derive(Debug, clap::Args)]
+struct Places {
+    /// Where the BPF file system is mounted.
+    #[arg(long, global = true, default_value = "/sys/fs/bpf", value_name = "DIR")]
+    bpffs: PathBuf,
+
+    /// Where records, reports and locks are kept.
+    #[arg(
+        long,
+        global = true,
+        default_value = "/run/vrfgate",
+        value_name = "DIR"
+    )]
+    run_dir: PathBuf,
+}
+
+impl Places {
+    fn store(&self) -> Store {
+        Store::new(&self.bpffs, &self.run_dir)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Puts the gate into a namespace and keeps it in line with leaks from files.
+    ///
+    /// Follows changes of the files, of VRFs and of addresses. On SIGTERM or SIGINT the gate stays as it
+    /// is; `vrfgate clear` takes it away.
+    Run(run::Args),
+    /// Shows what is in force, and what it has done.
+    Status(status::Args),
+    /// Gives a namespace back exactly as it was before vrfgate.
+    Clear(clear::Args),
+    /// Tells what this kernel and host can and can't do. Changes nothing.
+    Doctor(doctor::Args),
+    /// Prints the Kubernetes custom resource definitions.
+    Crd,
+}
+
+/// Which namespace a command is about.
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// Network namespace: a name of `ip netns`, or a path such as /proc/PID/ns/net. Without it, the
+    /// namespace the command runs in.
+    #[arg(long, value_name = "NAME|PATH")]
+    netns: Option<String>,
+}
+
+impl Target {
+    fn open(&self) -> anyhow::Result<Netns> {
+        match &self.netns {
+            Some(name) => Netns::open(name)
+                .with_context(|| format!("--netns {name}: opening the network namespace")),
+            None => Netns::current().context("opening this network namespace"),
+        }
+    }
+}
+
+/// Form of output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs; fields are only ever added.
+    Json,
+}
+
+/// Runs the command of this process's arguments. Errors go to stderr as one line each.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(&cli.log)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let store = cli.places.store();
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, &store),
+        Command::Status(args) => status::status(args, &store),
+        Command::Clear(args) => clear::clear(args, &store),
+        Command::Doctor(args) => doctor::doctor(args, &store),
+        Command::Crd => crate::api::crd_yaml()
+            .context("writing the custom resource definitions")
+            .map(|yaml| {
+                print!("{yaml}");
+                ExitCode::SUCCESS
+            }),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("vrfgate: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the asynchronous part of a command.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(work)
+}

@@ -1,0 +1,161 @@
+//! `vrfgate status`
+
+use std::{fmt::Write as _, ops::RangeInclusive, process::ExitCode};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use vrfgate_ebpf::{Gate, GateStatus, RuleStatus, Store};
+
+use super::{Output, Target, table::columns};
+use crate::node::{Report, RouteReport, RouteState};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+
+    /// Form of output.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Everything that is known of one namespace.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    /// Absent when there is no gate.
+    gate: Option<GateStatus>,
+    #[serde(flatten)]
+    report: Report,
+}
+
+pub(super) fn status(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let netns = args.target.open()?;
+    let status = Status {
+        gate: Gate::inspect(store, &netns)?,
+        report: Report::load(store, &netns)
+            .with_context(|| format!("reading the report of {netns}"))?
+            .unwrap_or_default(),
+    };
+    match args.output {
+        Output::Json => println!(
+            "{}",
+            serde_json::to_string_pretty(&status).context("writing JSON")?
+        ),
+        Output::Text => print!("{}", text(&netns.to_string(), &status)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    match &status.gate {
+        None => writeln!(out, "{netns}: there is no gate")?,
+        Some(gate) => {
+            writeln!(out, "{netns} (inode {}): the gate is in force", gate.netns)?;
+            writeln!(out, "{}\n", sysctls(gate))?;
+            writeln!(out, "{}", vrfs(gate))?;
+            if gate.vrfs.iter().any(|vrf| !vrf.rules.is_empty()) {
+                writeln!(out, "\n{}", rules(gate))?;
+            }
+        }
+    }
+    let Report {
+        leaks,
+        routes,
+        errors,
+    } = &status.report;
+    if !routes.is_empty() {
+        writeln!(out, "\n{}", route_table(routes))?;
+    }
+    for leak in leaks {
+        for note in &leak.notes {
+            writeln!(out, "\nLeak {} {note}", leak.name)?;
+        }
+    }
+    for error in errors {
+        writeln!(out, "\nNot in force (what was, still is): {error}")?;
+    }
+    Ok(out)
+}
+
+fn sysctls(gate: &GateStatus) -> String {
+    let show = |value: Option<bool>| match value {
+        Some(true) => "1",
+        Some(false) => "0",
+        None => "absent",
+    };
+    let (now, former) = (gate.sysctls.now, gate.sysctls.former);
+    format!(
+        "tcp_l3mdev_accept {} (was {}), udp_l3mdev_accept {} (was {})",
+        show(now.tcp),
+        show(former.tcp),
+        show(now.udp),
+        show(former.udp)
+    )
+}
+
+fn vrfs(gate: &GateStatus) -> String {
+    let rows = gate.vrfs.iter().map(|vrf| {
+        [
+            vrf.name.clone(),
+            vrf.ifindex.to_string(),
+            vrf.mode.to_string(),
+            vrf.hits.refused.to_string(),
+            vrf.hits.would_refuse.to_string(),
+        ]
+    });
+    columns(
+        ["VRF", "INDEX", "MODE", "REFUSED", "WOULD REFUSE"],
+        rows.collect(),
+    )
+}
+
+fn rules(gate: &GateStatus) -> String {
+    let rows = gate.vrfs.iter().flat_map(|vrf| {
+        vrf.rules.iter().map(|RuleStatus { rule, hits }| {
+            [
+                vrf.name.clone(),
+                rule.name.clone(),
+                format!("{}/{}", ports(&rule.ports), rule.protocol),
+                list(&rule.addresses, "-"),
+                list(&rule.sources, "any"),
+                hits.passed.to_string(),
+                hits.refused.to_string(),
+            ]
+        })
+    });
+    columns(
+        ["VRF", "RULE", "OPENS", "ON", "TO", "PASSED", "REFUSED"],
+        rows.collect(),
+    )
+}
+
+fn ports(ports: &RangeInclusive<u16>) -> String {
+    if ports.start() == ports.end() {
+        ports.start().to_string()
+    } else {
+        format!("{}-{}", ports.start(), ports.end())
+    }
+}
+
+/// One an indented line below the other, so that many addresses don't tear the table apart.
+fn list<T: ToString>(items: &[T], none: &str) -> String {
+    if items.is_empty() {
+        return none.to_owned();
+    }
+    let items: Vec<String> = items.iter().map(T::to_string).collect();
+    items.join("\n")
+}
+
+fn route_table(routes: &[RouteReport]) -> String {
+    let rows = routes.iter().map(|route| {
+        let state = match &route.state {
+            RouteState::Made => "made".to_owned(),
+            RouteState::SomebodyElses => "somebody else's, left alone".to_owned(),
+            RouteState::Refused(reason) => format!("refused: {reason}"),
+        };
+        [route.leak.clone(), route.route.clone(), state]
+    });
+    columns(["LEAK", "ROUTE", "STATE"], rows.collect())
+}

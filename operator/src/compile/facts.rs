@@ -1,0 +1,99 @@
+//! What a namespace looks like: its links and local addresses, as netlink tells them.
+
+use std::{collections::HashMap, net::IpAddr};
+
+/// Snapshot of one network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Every link, in any order.
+    pub links: Vec<Link>,
+    /// Every local address, in any order. One address may be on several links.
+    pub addresses: Vec<LocalAddress>,
+}
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Index within the namespace, above zero.
+    pub ifindex: u32,
+    /// Name as the kernel gives it.
+    pub name: String,
+    /// What matters here of the device's type.
+    pub kind: LinkKind,
+    /// Ifindex of the device that this one is enslaved to (VRF, bridge, bond, …).
+    pub master: Option<u32>,
+}
+
+/// The device types that make a difference to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A VRF and the routing table that belongs to it.
+    Vrf {
+        /// Number of the routing table.
+        table: u32,
+    },
+    /// Any other device.
+    Other,
+}
+
+/// An address of this namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The link that holds it.
+    pub ifindex: u32,
+    /// The address, without its prefix length.
+    pub address: IpAddr,
+}
+
+/// The routing domain that a link, and so its addresses, belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Domain {
+    /// No VRF above it.
+    Main,
+    /// The VRF device with this ifindex is the link itself, or above it.
+    Vrf(u32),
+    /// The facts do not tell: taken while the host was changing. A later snapshot will tell.
+    Unknown,
+}
+
+impl NodeFacts {
+    /// Local addresses of the main domain.
+    pub(super) fn main_addresses(&self) -> Vec<LocalAddress> {
+        let links = self.by_ifindex();
+        self.addresses
+            .iter()
+            .filter(|local| domain(local.ifindex, &links) == Domain::Main)
+            .copied()
+            .collect()
+    }
+
+    /// Every local address and the domain of the link that holds it.
+    pub(super) fn placed_addresses(&self) -> Vec<(IpAddr, Domain)> {
+        let links = self.by_ifindex();
+        self.addresses
+            .iter()
+            .map(|local| (local.address, domain(local.ifindex, &links)))
+            .collect()
+    }
+
+    fn by_ifindex(&self) -> HashMap<u32, &Link> {
+        self.links.iter().map(|link| (link.ifindex, link)).collect()
+    }
+}
+
+/// The domain of a link, looking through bridges, bonds and the like for a VRF.
+fn domain(ifindex: u32, links: &HashMap<u32, &Link>) -> Domain {
+    let mut at = ifindex;
+    // A chain of masters visits each link at most once; a longer one is a loop.
+    for _ in 0..links.len() {
+        let Some(link) = links.get(&at) else {
+            return Domain::Unknown;
+        };
+        match (link.kind, link.master) {
+            (LinkKind::Vrf { .. }, _) => return Domain::Vrf(at),
+            (LinkKind::Other, Some(master)) => at = master,
+            (LinkKind::Other, None) => return Domain::Main,
+        }
+    }
+    Domain::Unknown
+}

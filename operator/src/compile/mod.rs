@@ -1,0 +1,25 @@
+//! The heart of vrfgate: from leaks and the facts of one namespace to what its gate shall hold.
+//!
+//! Plain values in, plain values out. Nothing here does I/O, reads a clock, or knows YAML,
+//! Kubernetes or BPF: what arrives has been parsed at the edge, and cannot be ill-formed.
+
+mod decide;
+mod desired;
+mod facts;
+mod leak;
+mod names;
+mod net;
+mod routes;
+mod set;
+
+pub use decide::{Packet, PassReason, RefuseReason, Verdict};
+pub use desired::{Desired, GatedVrf, OpenService, Waiting, WaitingReason, compile};
+pub use facts::{Link, LinkKind, LocalAddress, NodeFacts};
+pub use leak::{Leak, Mode, Overlap, Replies, ReturnRoute, Route, Service};
+pub use names::{DeviceName, LeakName, NameError, ServiceName, VrfName};
+pub use net::{PortRange, Prefix, PrefixError, Protocol};
+pub use routes::{RouteKey, UnmadeRoute, WantedRoute, Way};
+pub use set::{SetError, check_set};
+
+#[cfg(test)]
+mod tests;

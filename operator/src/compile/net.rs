@@ -1,0 +1,216 @@
+//! Addresses, ports and protocols, in the only forms the rest of the program accepts.
+
+use std::{fmt, net::IpAddr, num::NonZeroU16, str::FromStr};
+
+use ipnet::{IpNet, Ipv4Net};
+use thiserror::Error;
+
+/// Transport protocol of a service. The gate sees no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// New connections are looked up once; their later segments are not.
+    Tcp,
+    /// Every datagram to an unconnected socket is looked up.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+/// Local ports of a service: both ends included, never empty, never port 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortRange {
+    first: NonZeroU16,
+    last: NonZeroU16,
+}
+
+impl PortRange {
+    /// The ports `first` to `last`; `None` if that is backwards.
+    #[must_use]
+    pub fn new(first: NonZeroU16, last: NonZeroU16) -> Option<Self> {
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// Lowest port of the range.
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first.get()
+    }
+
+    /// Highest port of the range.
+    #[must_use]
+    pub const fn last(self) -> u16 {
+        self.last.get()
+    }
+
+    /// Whether `port` lies in the range.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first() <= port && port <= self.last()
+    }
+
+    /// The ports that two ranges share, if any.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        Self::new(self.first.max(other.first), self.last.min(other.last))
+    }
+}
+
+/// `22`, or `8000-8010`.
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// Why a string is not a [`Prefix`]. The message says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PrefixError {
+    /// Neither an address nor a prefix.
+    #[error("{0:?} is not a prefix such as 192.0.2.0/24 or 2001:db8::/32")]
+    Malformed(String),
+    /// An address alone. Refused, so that a forgotten length never opens one address for a network.
+    #[error("{0} is an address, not a prefix; write {host}", host = IpNet::from(*.0))]
+    BareAddress(IpAddr),
+    /// Bits are set behind the prefix length: either the address or the length is a slip.
+    #[error(
+        "{0} has host bits set; write {network} or {host}",
+        network = .0.trunc(), host = IpNet::from(.0.addr())
+    )]
+    HostBits(IpNet),
+    /// IPv4 in IPv6's clothes. No packet carries such an address; IPv4 packets match IPv4 prefixes.
+    #[error("{0} is an IPv4 address in IPv6 notation; write {1}")]
+    Mapped(IpNet, Ipv4Net),
+    /// Multicast packets are not looked up the way the gate sees.
+    #[error("{0} is multicast, which the gate never sees")]
+    Multicast(IpNet),
+    /// `0.0.0.0/32` or `::/128`, by which people mean every address; no packet carries it.
+    #[error("{0} is no host's address; write {everything} for every address", everything = everything(*.0))]
+    Unspecified(IpNet),
+}
+
+/// A prefix of unicast addresses, without host bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(IpNet);
+
+impl Prefix {
+    /// The prefix that holds `address` and nothing else.
+    #[must_use]
+    pub fn host(address: IpAddr) -> Self {
+        Self(address.into())
+    }
+
+    /// First address of the prefix.
+    #[must_use]
+    pub fn network(self) -> IpAddr {
+        self.0.network()
+    }
+
+    /// Leading bits that are fixed: 0 to 32 for IPv4, 0 to 128 for IPv6.
+    #[must_use]
+    pub fn length(self) -> u8 {
+        self.0.prefix_len()
+    }
+
+    /// Whether `address` is of the prefix's family and lies inside.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
+    /// Whether who wrote the prefix means `address` by it.
+    ///
+    /// Loopback and IPv6 link-local addresses are meant only by a prefix that lies wholly among them: who
+    /// writes `0.0.0.0/0` doesn't think of what listens on 127.0.0.1, safe from the network.
+    #[must_use]
+    pub fn means(self, address: IpAddr) -> bool {
+        self.contains(address)
+            && (!is_private_to_host(address) || is_private_to_host(self.network()))
+    }
+
+    /// Whether every address of `other` lies inside.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.0.contains(&other.0)
+    }
+
+    /// The addresses that two prefixes share, if any: prefixes are disjoint or nested.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        if self.covers(other) {
+            Some(other)
+        } else {
+            other.covers(self).then_some(self)
+        }
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Err(PrefixError::BareAddress(address));
+        }
+        let net: IpNet = text
+            .parse()
+            .map_err(|_| PrefixError::Malformed(text.to_owned()))?;
+        if net != net.trunc() {
+            return Err(PrefixError::HostBits(net));
+        }
+        if let Some(ipv4) = ipv4_behind(net) {
+            return Err(PrefixError::Mapped(net, ipv4));
+        }
+        if net.network().is_multicast() {
+            return Err(PrefixError::Multicast(net));
+        }
+        if net == IpNet::from(net.network()) && net.network().is_unspecified() {
+            return Err(PrefixError::Unspecified(net));
+        }
+        Ok(Self(net))
+    }
+}
+
+impl From<Prefix> for IpNet {
+    fn from(prefix: Prefix) -> Self {
+        prefix.0
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The IPv4 prefix that a prefix inside `::ffff:0:0/96` stands for.
+fn ipv4_behind(net: IpNet) -> Option<Ipv4Net> {
+    let IpNet::V6(net) = net else { return None };
+    let length = net.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(net.network().to_ipv4_mapped()?, length).ok()
+}
+
+/// How to write "every address" of the family of `net`.
+const fn everything(net: IpNet) -> &'static str {
+    match net {
+        IpNet::V4(_) => "0.0.0.0/0",
+        IpNet::V6(_) => "::/0",
+    }
+}
+
+fn is_private_to_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,249 @@
+//! The facts of a network namespace by rtnetlink: a snapshot, and word that it is out of date.
+
+use std::{future::ready, io, net::IpAddr};
+
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream::Stream};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage},
+    link::{InfoData, InfoKind, InfoVrf, LinkAttribute, LinkInfo, LinkMessage},
+    rule::{RuleAttribute, RuleMessage},
+};
+use rtnetlink::{
+    Handle, IpVersion, MulticastGroup, new_multicast_connection,
+    packet_core::{NetlinkMessage, NetlinkPayload},
+    sys::AsyncSocket as _,
+};
+use vrfgate_ebpf::Netns;
+
+use super::routes::{self, RouteOutcome};
+use crate::compile::{Link, LinkKind, LocalAddress, NodeFacts, WantedRoute};
+
+/// Why the facts of a namespace could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The namespace could not be entered, or a netlink socket not be opened in it.
+    #[error("opening a netlink socket in {netns}: {cause}")]
+    Socket {
+        /// The namespace.
+        netns: String,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// The kernel did not answer a request for a list.
+    #[error("asking the kernel for the {what} of {netns}: {cause}")]
+    Dump {
+        /// What was asked for.
+        what: &'static str,
+        /// The namespace.
+        netns: String,
+        /// The kernel's answer.
+        cause: Box<rtnetlink::Error>,
+    },
+}
+
+/// A netlink connection into one namespace, subscribed to everything the facts depend on.
+pub struct Watcher {
+    netns: String,
+    handle: Handle,
+    changes: Box<dyn Stream<Item = ()> + Send + Unpin>,
+}
+
+impl Watcher {
+    /// Subscribes first, so that no change between a snapshot and the next goes unnoticed. Must be called
+    /// within a Tokio runtime.
+    pub fn new(netns: &Netns) -> Result<Self, FactsError> {
+        let runtime = tokio::runtime::Handle::current();
+        let opened = netns.run(|| {
+            let _context = runtime.enter();
+            new_multicast_connection(&[
+                MulticastGroup::Link,
+                MulticastGroup::Ipv4Ifaddr,
+                MulticastGroup::Ipv6Ifaddr,
+                MulticastGroup::Ipv4Route,
+                MulticastGroup::Ipv6Route,
+            ])
+        });
+        let socket_error = |cause| FactsError::Socket {
+            netns: netns.to_string(),
+            cause,
+        };
+        let (mut connection, handle, messages) =
+            opened.and_then(|result| result).map_err(socket_error)?;
+        // Lets the kernel, not us, leave out the routes of others: a host may have a million.
+        connection
+            .socket_mut()
+            .socket_mut()
+            .set_netlink_get_strict_chk(true)
+            .map_err(socket_error)?;
+        tokio::spawn(connection);
+        let relevant =
+            messages.filter_map(|(message, _)| ready(is_relevant(&message).then_some(())));
+        Ok(Self {
+            netns: netns.to_string(),
+            handle,
+            changes: Box::new(relevant),
+        })
+    }
+
+    /// What the namespace looks like now.
+    pub async fn facts(&self) -> Result<NodeFacts, FactsError> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|cause| self.dump("links", cause))?;
+        let addresses: Vec<AddressMessage> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|cause| self.dump("addresses", cause))?;
+        Ok(NodeFacts {
+            links: links.iter().map(link).collect(),
+            addresses: addresses.iter().filter_map(local_address).collect(),
+        })
+    }
+
+    /// The preference of the policy rule that looks up the `local` table, for IPv4. 0 unless somebody moved
+    /// it behind the VRFs.
+    pub async fn local_rule_preference(&self) -> Result<Option<u32>, FactsError> {
+        /// `RT_TABLE_LOCAL` of `<linux/rtnetlink.h>`.
+        const LOCAL: u32 = 255;
+        let rules: Vec<RuleMessage> = self
+            .handle
+            .rule()
+            .get(IpVersion::V4)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|cause| self.dump("policy rules", cause))?;
+        Ok(rules
+            .iter()
+            .filter(|rule| {
+                u32::from(rule.header.table) == LOCAL
+                    || rule.attributes.contains(&RuleAttribute::Table(LOCAL))
+            })
+            .map(preference)
+            .min())
+    }
+
+    /// Waits until something changed since the last call, however much it was. `false` when the connection
+    /// is lost and a new [`Watcher`] is needed.
+    pub async fn changed(&mut self) -> bool {
+        if self.changes.next().await.is_none() {
+            return false;
+        }
+        while let Some(Some(())) = self.changes.next().now_or_never() {}
+        true
+    }
+
+    /// Brings the routes of leaks to what is wanted; see [`RouteOutcome`] for what became of them.
+    pub async fn reconcile_routes(
+        &self,
+        wanted: &[WantedRoute],
+    ) -> Result<RouteOutcome, FactsError> {
+        routes::reconcile(&self.handle, wanted)
+            .await
+            .map_err(|cause| self.dump("leak routes", cause))
+    }
+
+    /// Removes every route that vrfgate made in the namespace. Returns how many there were.
+    pub async fn clear_routes(&self) -> Result<usize, FactsError> {
+        self.reconcile_routes(&[])
+            .await
+            .map(|outcome| outcome.removed)
+    }
+
+    fn dump(&self, what: &'static str, cause: rtnetlink::Error) -> FactsError {
+        FactsError::Dump {
+            what,
+            netns: self.netns.clone(),
+            cause: Box::new(cause),
+        }
+    }
+}
+
+/// Links and addresses always; of routes only that one of ours has gone. Others' routes come and go by the
+/// thousand where a routing daemon runs.
+fn is_relevant(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    match &message.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(_)) => false,
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
+            routes::is_ours(route)
+        }
+        _ => true,
+    }
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        ifindex: message.header.index,
+        name: String::new(),
+        kind: LinkKind::Other,
+        master: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Controller(master) if *master != 0 => link.master = Some(*master),
+            LinkAttribute::LinkInfo(info) => link.kind = kind(info),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind(info: &[LinkInfo]) -> LinkKind {
+    if !info.contains(&LinkInfo::Kind(InfoKind::Vrf)) {
+        return LinkKind::Other;
+    }
+    let table = info.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vrf(data)) => data.iter().find_map(|datum| match datum {
+            InfoVrf::TableId(table) => Some(*table),
+            _ => None,
+        }),
+        _ => None,
+    });
+    LinkKind::Vrf {
+        table: table.unwrap_or_default(),
+    }
+}
+
+fn local_address(message: &AddressMessage) -> Option<LocalAddress> {
+    // Of a point-to-point IPv4 link, `Address` is the peer's and `Local` ours; elsewhere only one is there
+    // or both are the same (rtnetlink(7)).
+    let mut address: Option<IpAddr> = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(local) => {
+                address = Some(*local);
+                break;
+            }
+            AddressAttribute::Address(other) => address = Some(*other),
+            _ => {}
+        }
+    }
+    match message.header.family {
+        AddressFamily::Inet | AddressFamily::Inet6 => Some(LocalAddress {
+            ifindex: message.header.index,
+            address: address?,
+        }),
+        _ => None,
+    }
+}
+
+fn preference(rule: &RuleMessage) -> u32 {
+    rule.attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RuleAttribute::Priority(preference) => Some(*preference),
+            _ => None,
+        })
+        .unwrap_or(0)
+}

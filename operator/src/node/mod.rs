@@ -1,0 +1,16 @@
+//! The node engine: what is (netlink, files) in, what shall be out to the gate.
+//!
+//! Level-triggered: every change leads to a look at everything, and a minimal difference is applied. No
+//! event is interpreted, so none can be missed or misread.
+
+mod engine;
+mod facts;
+mod files;
+mod report;
+mod routes;
+
+pub use engine::{Engine, Outcome};
+pub use facts::{FactsError, Watcher};
+pub use files::LeakFiles;
+pub use report::{LeakReport, LeakState, Report, RouteReport, RouteState};
+pub use routes::{PROTOCOL, Refusal, RouteOutcome};

@@ -1,0 +1,202 @@
+//! What a running `vrfgate` knows beyond the gate itself, written down for `vrfgate status`.
+
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use vrfgate_ebpf::{Netns, Store, remove_replaced, replace_file};
+
+use super::{Refusal, RouteOutcome};
+use crate::compile::{Desired, Leak, LeakName, NodeFacts, WaitingReason, WantedRoute, Way};
+
+/// Content of the report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Leaks in force or waiting, in the order of the files.
+    pub leaks: Vec<LeakReport>,
+    /// Leak routes and return routes.
+    #[serde(default)]
+    pub routes: Vec<RouteReport>,
+    /// Why what was asked for last is not in force. What was in force before still is.
+    pub errors: Vec<String>,
+}
+
+/// One leak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeakReport {
+    /// `metadata.name`
+    pub name: String,
+    /// The VRF it names.
+    pub vrf: String,
+    /// What has become of it.
+    pub state: LeakState,
+    /// What a person should know, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What has become of a leak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeakState {
+    /// Its services are open.
+    InForce,
+    /// It waits for its VRF.
+    Waiting,
+}
+
+/// A route that a leak asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteReport {
+    /// The leak.
+    pub leak: String,
+    /// As `ip route add` takes it.
+    pub route: String,
+    /// What has become of it.
+    pub state: RouteState,
+}
+
+/// What has become of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouteState {
+    /// It is there, and vrfgate's own.
+    Made,
+    /// A route that somebody else made stands in its place. It was left alone.
+    SomebodyElses,
+    /// The kernel won't have it, for this reason.
+    Refused(String),
+}
+
+impl Report {
+    /// What is in force, once leaks and facts have been reconciled.
+    #[must_use]
+    pub fn new(
+        leaks: &[Leak],
+        desired: &Desired,
+        routes: &RouteOutcome,
+        facts: &NodeFacts,
+    ) -> Self {
+        let waiting: BTreeMap<&LeakName, WaitingReason> = desired
+            .waiting
+            .iter()
+            .map(|waiting| (&waiting.leak, waiting.reason))
+            .collect();
+        let leaks = leaks.iter().map(|leak| {
+            let reason = waiting.get(&leak.name);
+            LeakReport {
+                name: leak.name.to_string(),
+                vrf: leak.vrf.to_string(),
+                state: reason.map_or(LeakState::InForce, |_| LeakState::Waiting),
+                notes: match reason {
+                    Some(reason) => vec![waits_for(leak, *reason)],
+                    None => [unmatched(leak, desired), unmade(leak, desired)].concat(),
+                },
+            }
+        });
+        Self {
+            leaks: leaks.collect(),
+            routes: desired
+                .routes
+                .iter()
+                .map(|route| route_report(route, routes, facts))
+                .collect(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Writes the report where [`Report::load`] finds it.
+    pub fn save(&self, store: &Store, netns: &Netns) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        replace_file(&path(store, netns), &text)
+    }
+
+    /// The report of whoever looks, or last looked, after the namespace. `None` when there is none.
+    pub fn load(store: &Store, netns: &Netns) -> io::Result<Option<Self>> {
+        match fs::read(path(store, netns)) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the report; fine when there is none.
+    pub fn remove(store: &Store, netns: &Netns) -> io::Result<()> {
+        remove_replaced(&path(store, netns))
+    }
+}
+
+fn path(store: &Store, netns: &Netns) -> PathBuf {
+    store.companion(netns.id(), "report.json")
+}
+
+fn waits_for(leak: &Leak, reason: WaitingReason) -> String {
+    match reason {
+        WaitingReason::NoSuchDevice => format!("waits for VRF {} to be created", leak.vrf),
+        WaitingReason::NotAVrf => format!(
+            "waits for VRF {}: a device of that name exists and is no VRF",
+            leak.vrf
+        ),
+    }
+}
+
+fn unmatched(leak: &Leak, desired: &Desired) -> Vec<String> {
+    let services = desired.vrfs.iter().flat_map(|vrf| &vrf.services);
+    services
+        .filter(|service| service.leak == leak.name)
+        .flat_map(|service| {
+            service.unmatched.iter().map(|prefix| {
+                format!(
+                    "service {} opens nothing in {prefix} until a local address is there",
+                    service.service
+                )
+            })
+        })
+        .collect()
+}
+
+fn unmade(leak: &Leak, desired: &Desired) -> Vec<String> {
+    desired
+        .unmade_routes
+        .iter()
+        .filter(|route| route.leak == leak.name)
+        .map(|route| format!("makes no route for {} {}", route.prefix, route.reason))
+        .collect()
+}
+
+fn route_report(wanted: &WantedRoute, outcome: &RouteOutcome, facts: &NodeFacts) -> RouteReport {
+    let name = |ifindex: u32| {
+        facts
+            .links
+            .iter()
+            .find(|link| link.ifindex == ifindex)
+            .map_or_else(|| format!("if{ifindex}"), |link| link.name.clone())
+    };
+    let WantedRoute { leak, key, way } = wanted;
+    let route = match way {
+        Way::Local { device } => format!(
+            "local {} dev {} table {}",
+            key.prefix.network(),
+            name(*device),
+            key.table
+        ),
+        Way::Device { device } => {
+            format!("{} dev {} table {}", key.prefix, name(*device), key.table)
+        }
+        Way::Return { vrf, source } => format!("{} dev {} src {source}", key.prefix, name(*vrf)),
+    };
+    let metric = key
+        .metric
+        .map_or_else(String::new, |metric| format!(" metric {metric}"));
+    RouteReport {
+        leak: leak.to_string(),
+        route: route + &metric,
+        state: match outcome.refused.get(key) {
+            None => RouteState::Made,
+            Some(Refusal::SomebodyElses) => RouteState::SomebodyElses,
+            Some(Refusal::Kernel(reason)) => RouteState::Refused(reason.clone()),
+        },
+    }
+}

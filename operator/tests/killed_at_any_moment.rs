@@ -1,0 +1,253 @@
+//! `kill -9` at every system call that changes something, while a gate is put in and while it is taken
+//! away. strace(1) does the killing: it ends the process on entry to its Nth such call, for every N there
+//! is. Between two of these calls nothing outside the process changes, so every state is seen.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::signal::Signal,
+};
+use tempfile::TempDir;
+use vrfgate_ebpf::{Netns, sk_lookup_programs};
+
+/// Everything by which attach and detach change kernel or files.
+const CALLS: &str = "bpf,openat,write,rename,mkdir,unlink,unlinkat,rmdir,flock,chmod,fchmodat";
+
+const SYSCTLS: [&str; 2] = [
+    "/proc/sys/net/ipv4/tcp_l3mdev_accept",
+    "/proc/sys/net/ipv4/udp_l3mdev_accept",
+];
+
+/// What they are before vrfgate comes, and must be again when it has gone. One is open on purpose: it must
+/// not be forgotten that it was.
+const FORMER: [bool; 2] = [false, true];
+
+const LEAK: &str = "
+apiVersion: vrfgate.dev/v1alpha1
+kind: VrfLeak
+metadata: {name: blue}
+spec:
+  vrf: BLUE
+  services:
+    - {name: ssh, protocol: TCP, port: 22, addresses: [192.0.2.1/32]}
+";
+
+/// A system call of a command; strace counts each kind of call for itself.
+struct Call {
+    name: String,
+    nth: usize,
+}
+
+struct Sandbox {
+    name: String,
+    directory: TempDir,
+}
+
+impl Sandbox {
+    fn new(name: &str) -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test attaches BPF programs to network namespaces: run it as root (`make test` does)"
+        );
+        let directory = TempDir::new().unwrap();
+        let bpffs = directory.path().join("bpf");
+        fs::create_dir(&bpffs).unwrap();
+        mount(
+            Some("bpf"),
+            &bpffs,
+            Some("bpf"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .unwrap();
+        fs::write(directory.path().join("leak.yaml"), LEAK).unwrap();
+        let name = format!("vrfgate-{name}-{}", std::process::id());
+        let made = Command::new("ip").args(["netns", "add", &name]).status();
+        assert!(
+            made.expect("ip(8) is needed: apt-get install iproute2")
+                .success()
+        );
+        let netns = Netns::open(&name).unwrap();
+        netns
+            .run(|| {
+                for (path, value) in SYSCTLS.iter().zip(FORMER) {
+                    fs::write(path, if value { "1" } else { "0" }).unwrap();
+                }
+            })
+            .unwrap();
+        Self { name, directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs `vrfgate` inside the namespace, so that all its work is done by one thread; strace counts the
+    /// calls of each thread for itself.
+    fn vrfgate(&self, wrapper: &[&str], command: &str) -> Output {
+        let mut line = Command::new("ip");
+        line.args(["netns", "exec", &self.name])
+            .args(wrapper)
+            .arg(env!("CARGO_BIN_EXE_vrfgate"))
+            .arg("--bpffs")
+            .arg(self.path("bpf"))
+            .arg("--run-dir")
+            .arg(self.path("run"))
+            .arg(command);
+        if command == "run" {
+            line.arg("--once").arg("--file").arg(self.path("leak.yaml"));
+        }
+        line.output().unwrap()
+    }
+
+    fn must(&self, command: &str, when: &str) {
+        let output = self.vrfgate(&[], command);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{when}: vrfgate {command}: {stderr}"
+        );
+    }
+
+    /// The calls a command makes, in order.
+    fn calls(&self, command: &str) -> Vec<Call> {
+        let log = self.path("strace.log");
+        let trace = format!("trace={CALLS}");
+        let wrapper = [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            &trace,
+            "-o",
+            log.to_str().unwrap(),
+        ];
+        let output = self.vrfgate(&wrapper, command);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "strace is needed: apt-get install strace: {stderr}"
+        );
+        let log = fs::read_to_string(log).unwrap();
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        log.lines()
+            .map(|line| {
+                let call = line.split_whitespace().nth(1).unwrap();
+                let name = call.split_once('(').expect(line).0;
+                let nth = seen.entry(name).or_default();
+                *nth += 1;
+                Call {
+                    name: name.to_owned(),
+                    nth: *nth,
+                }
+            })
+            .collect()
+    }
+
+    /// Runs a command that is killed on entry to this call.
+    fn kill(&self, command: &str, Call { name, nth }: &Call) {
+        let trace = format!("trace={name}");
+        let inject = format!("inject={name}:signal=KILL:when={nth}");
+        let wrapper = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &trace,
+            "-e",
+            &inject,
+        ];
+        let output = self.vrfgate(&wrapper, command);
+        // strace ends itself as its tracee ended.
+        assert_eq!(
+            output.status.signal(),
+            Some(Signal::SIGKILL as i32),
+            "vrfgate {command} was not killed at {name} number {nth}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Values of the two switches: TCP's and UDP's.
+    fn sysctls(&self) -> [bool; 2] {
+        let netns = Netns::open(&self.name).unwrap();
+        netns
+            .run(|| SYSCTLS.map(|path| fs::read_to_string(path).unwrap().trim() == "1"))
+            .unwrap()
+    }
+
+    fn has_gate(&self) -> bool {
+        let netns = Netns::open(&self.name).unwrap();
+        !sk_lookup_programs(&netns).unwrap().is_empty()
+    }
+
+    fn assert_no_open_door(&self, when: &str) {
+        let [tcp, _] = self.sysctls();
+        assert!(
+            !tcp || self.has_gate(),
+            "{when}: tcp_l3mdev_accept is 1 without a gate"
+        );
+    }
+
+    fn assert_untouched(&self, when: &str) {
+        assert_eq!(self.sysctls(), FORMER, "{when}");
+        assert!(!self.has_gate(), "{when}");
+        let pins = fs::read_dir(self.path("bpf/vrfgate")).unwrap().count();
+        let files = fs::read_dir(self.path("run")).unwrap().count();
+        assert_eq!((pins, files), (0, 0), "{when}: pins and files left behind");
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .status();
+        let _ = umount2(&self.path("bpf"), MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_gate_that_is_being_put_in_never_leaves_the_door_open_and_can_always_be_put_in_again() {
+    let sandbox = Sandbox::new("attach");
+    // The first time makes directories that stay.
+    sandbox.must("run", "before counting");
+    sandbox.must("clear", "before counting");
+    let calls = sandbox.calls("run");
+    sandbox.must("clear", "after counting");
+    assert!(calls.len() > 20, "strace did not see the work");
+    for call in &calls {
+        let when = format!("killed at {} number {}", call.name, call.nth);
+        sandbox.kill("run", call);
+        sandbox.assert_no_open_door(&when);
+        sandbox.must("run", &when);
+        assert_eq!(sandbox.sysctls(), [true, true], "{when}");
+        assert!(sandbox.has_gate(), "{when}");
+        sandbox.must("clear", &when);
+        sandbox.assert_untouched(&when);
+    }
+}
+
+#[test]
+fn a_gate_that_is_being_taken_away_never_leaves_the_door_open_and_can_always_be_taken_away_again() {
+    let sandbox = Sandbox::new("detach");
+    sandbox.must("run", "before counting");
+    let calls = sandbox.calls("clear");
+    sandbox.assert_untouched("after counting");
+    for call in &calls {
+        let when = format!("killed at {} number {}", call.name, call.nth);
+        sandbox.must("run", &when);
+        sandbox.kill("clear", call);
+        sandbox.assert_no_open_door(&when);
+        sandbox.must("clear", &when);
+        sandbox.assert_untouched(&when);
+    }
+}
