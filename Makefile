@@ -25,7 +25,7 @@ test-unit:
 	$(TOOLS)/packages.sh build lab
 	cargo test --workspace
 
-# The committed BPF object is what its source makes.
+# The committed BPF objects are what their source makes.
 test-object:
 	eval "$$($(TOOLS)/bpf-toolchain.sh | sed 's/^/export /')"; ebpf/program/check.sh
 
@@ -34,11 +34,10 @@ KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
-# Rebuilds the committed BPF object from ebpf/program.
+# Rebuilds the committed BPF objects from ebpf/program.
 object:
 	eval "$$($(TOOLS)/bpf-toolchain.sh | sed 's/^/export /')"; \
-	ebpf/program/build.sh ebpf/object/vrfgate.bpf.o && \
-	ebpf/program/provenance.sh ebpf/object/vrfgate.bpf.o >ebpf/object/vrfgate.bpf.o.provenance
+	ebpf/program/build.sh ebpf/object && ebpf/program/provenance.sh ebpf/object >ebpf/object/provenance
 
 lint:
 	cargo fmt --check

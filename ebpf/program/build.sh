@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the BPF program into an object: build.sh OUT.o
+# Builds the BPF programs, each into an object of its own: build.sh DIRECTORY
 #
 # Needs in the environment (e2e/tools/bpf-toolchain.sh prints both):
 #   BPF_LINKER  bpf-linker
@@ -8,7 +8,7 @@
 # The same source and compiler give the same bytes wherever they are: paths are mapped away.
 set -euo pipefail
 
-out=$(realpath -m "${1:?usage: build.sh OUT.o}")
+out=$(realpath -m "${1:?usage: build.sh DIRECTORY}")
 linker=${BPF_LINKER:?set BPF_LINKER to bpf-linker: eval "$(e2e/tools/bpf-toolchain.sh)"}
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$(dirname "$(dirname "$here")")/target}/bpf
@@ -21,18 +21,22 @@ unset CARGO_TARGET_DIR CARGO_BUILD_TARGET
 toolchain=()
 if [ -n "${BPF_RUSTC:-}" ]; then
     # The BPF target needs no unstable library, but aya-ebpf asks for unstable features of the language.
-    export RUSTC=$BPF_RUSTC RUSTC_BOOTSTRAP=aya_ebpf,vrfgate
+    RUSTC_BOOTSTRAP=aya_ebpf,$("$here/names.sh" | paste -sd,)
+    export RUSTC=$BPF_RUSTC RUSTC_BOOTSTRAP
     build=(build)
 else
     toolchain=(+nightly)
     build=(build -Zbuild-std=core)
 fi
 
+sources=$(dirname "$here")
 export CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER=$linker
-export CARGO_ENCODED_RUSTFLAGS="-Cdebuginfo=2"$'\x1f'"-Clink-arg=--btf"$'\x1f'"--remap-path-prefix=$(dirname "$here")=/ebpf"$'\x1f'"--remap-path-prefix=$cargo_home/registry/src=/registry"
+export CARGO_ENCODED_RUSTFLAGS="-Cdebuginfo=2"$'\x1f'"-Clink-arg=--btf"$'\x1f'"--remap-path-prefix=$sources=/ebpf"$'\x1f'"--remap-path-prefix=$cargo_home/registry/src=/registry"
 cd "$here"
 cargo "${toolchain[@]}" "${build[@]}" --quiet --locked --release --target bpfel-unknown-none --target-dir "$target"
 
-mkdir -p "$(dirname "$out")"
-# DWARF only served to make the BTF.
-llvm-objcopy --strip-debug "$target/bpfel-unknown-none/release/vrfgate" "$out"
+mkdir -p "$out"
+for name in $("$here/names.sh"); do
+    # DWARF only served to make the BTF.
+    llvm-objcopy --strip-debug "$target/bpfel-unknown-none/release/$name" "$out/$name.bpf.o"
+done

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Where a BPF object comes from, as text to keep beside it: provenance.sh OBJECT
+# Where the BPF objects come from, as text to keep beside them: provenance.sh DIRECTORY
 #
-# Same source and same toolchain must give the same object; `make test` holds us to it. Needs BPF_RUSTC and
+# Same source and same toolchain must give the same objects; `make test` holds us to it. Needs BPF_RUSTC and
 # BPF_LINKER in the environment, as build.sh does.
 set -euo pipefail
 
-object=$(realpath "${1:?usage: provenance.sh OBJECT}")
+objects=$(realpath "${1:?usage: provenance.sh DIRECTORY}")
 here=$(cd "$(dirname "$0")" && pwd)
 rustc=("${BPF_RUSTC:-rustc}")
 [ -n "${BPF_RUSTC:-}" ] || rustc=(rustc +nightly)
@@ -18,4 +18,6 @@ echo "source   $(find abi program -type f \( -name '*.rs' -o -name '*.toml' -o -
 echo "rustc    $("${rustc[@]}" -vV | sed -n 's/^rustc //p; s/^LLVM version: /LLVM /p' | paste -sd' ')"
 echo "linker   $("${BPF_LINKER:?}" --version)"
 echo "objcopy  $(llvm-objcopy --version | sed -n 's/.*LLVM version //p')"
-echo "object   $(hash <"$object")"
+for name in $("$here/names.sh"); do
+    echo "object   $(hash <"$objects/$name.bpf.o") $name"
+done

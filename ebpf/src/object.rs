@@ -5,7 +5,8 @@ use aya::{Ebpf, EbpfLoader, programs::SkLookup};
 use crate::Error;
 
 /// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("VRFGATE_OBJECT"));
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("VRFGATE_OBJECTS"), "/vrfgate.bpf.o"));
 
 /// Name of the program in the object.
 const PROGRAM: &str = "vrfgate";
