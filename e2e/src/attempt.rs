@@ -79,6 +79,12 @@ impl<'host> Attempt<'host> {
         self.expect(&Outcome::Refused, PATIENCE);
     }
 
+    /// The client is connected, as far as it can tell, and the connection is reset.
+    #[track_caller]
+    pub fn should_be_reset(&self) {
+        self.expect(&Outcome::Reset, PATIENCE);
+    }
+
     /// Nothing comes back.
     #[track_caller]
     pub fn should_time_out(&self) {

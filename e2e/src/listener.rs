@@ -4,6 +4,7 @@ use std::{
     fmt,
     io::{self, BufRead, BufReader, Write},
     net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpStream, ToSocketAddrs, UdpSocket},
+    os::fd::{AsRawFd, RawFd},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -199,6 +200,12 @@ impl Listener {
     pub fn should_hear_nothing(&self) {
         thread::sleep(Duration::from_millis(1500));
         assert_eq!(self.served(), 0, "something arrived");
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

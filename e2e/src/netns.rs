@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     panic,
     path::{Path, PathBuf},
     thread,
@@ -75,6 +75,12 @@ impl Netns {
             });
             joined(inside)
         })
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 }
 

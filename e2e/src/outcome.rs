@@ -9,6 +9,8 @@ pub enum Outcome {
     Reached(String),
     /// The port is closed: TCP reset or ICMP port unreachable.
     Refused,
+    /// A connection that was open, seen from the client, and then was reset.
+    Reset,
     /// Nothing came back in time.
     TimedOut,
     /// Something on the way, or the client itself, knows no route.
@@ -22,10 +24,12 @@ impl Outcome {
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind::{
-            ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut, WouldBlock,
+            ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+            WouldBlock,
         };
         match error.kind() {
             ConnectionRefused => Self::Refused,
+            ConnectionReset => Self::Reset,
             // A read with a time limit ends as WouldBlock, a connect as TimedOut.
             TimedOut | WouldBlock => Self::TimedOut,
             HostUnreachable | NetworkUnreachable => Self::Unreachable,
@@ -39,6 +43,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Reached(identity) => write!(f, "reached {identity:?}"),
             Self::Refused => f.write_str("was refused"),
+            Self::Reset => f.write_str("was connected, then reset"),
             Self::TimedOut => f.write_str("got no answer in time"),
             Self::Unreachable => f.write_str("found no route"),
             Self::Failed(error) => write!(f, "failed: {error}"),

@@ -18,6 +18,8 @@ tests! {
         a_vrf_that_no_leak_names_is_open_where_the_sysctl_was_1;
 }
 
+const MANY: u64 = 6;
+
 fn audit_refuses_nothing_and_counts_what_it_would_refuse(net: &Net) {
     let (lab, client) = net.one_vrf();
     let _ssh = lab.listen("ssh").tcp(net.any(22));
@@ -28,14 +30,15 @@ fn audit_refuses_nothing_and_counts_what_it_would_refuse(net: &Net) {
         "BLUE",
         &format!("mode: Audit, services: [{}]", service(net, "TCP", 22)),
     ));
-    client.connect(net.main(22)).should_reach("ssh");
-    client.connect(net.main(80)).should_reach("web");
-    client.connect(net.main(80)).should_reach("web");
+    for _ in 0..MANY {
+        client.connect(net.main(22)).should_reach("ssh");
+        client.connect(net.main(80)).should_reach("web");
+    }
 
     let blue = blue_of(&vrfgate);
-    assert_eq!(blue["hits"]["wouldRefuse"], 2, "{blue:#}");
+    each_counts_once(&blue["hits"]["wouldRefuse"]);
     assert_eq!(blue["hits"]["refused"], 0, "{blue:#}");
-    assert_eq!(blue["rules"][0]["hits"]["passed"], 1, "{blue:#}");
+    each_counts_once(&blue["rules"][0]["hits"]["passed"]);
 }
 
 fn what_is_let_in_and_what_is_refused_is_counted(net: &Net) {
@@ -44,14 +47,14 @@ fn what_is_let_in_and_what_is_refused_is_counted(net: &Net) {
     let vrfgate = lab.vrfgate();
 
     vrfgate.apply(&open_tcp("BLUE", net, &[22]));
-    client.connect(net.main(22)).should_reach("ssh");
-    client.connect(net.main(80)).should_be_refused();
-    client.connect(net.main(80)).should_be_refused();
-    client.connect(net.main(80)).should_be_refused();
+    for _ in 0..MANY {
+        client.connect(net.main(22)).should_reach("ssh");
+        client.connect(net.main(80)).should_be_refused();
+    }
 
     let blue = blue_of(&vrfgate);
-    assert_eq!(blue["hits"]["refused"], 3, "{blue:#}");
-    assert_eq!(blue["rules"][0]["hits"]["passed"], 1, "{blue:#}");
+    each_counts_once(&blue["hits"]["refused"]);
+    each_counts_once(&blue["rules"][0]["hits"]["passed"]);
 }
 
 fn a_vrf_that_no_leak_names_is_closed_where_the_sysctl_was_0(net: &Net) {
@@ -85,6 +88,16 @@ fn a_vrf_that_no_leak_names_is_open_where_the_sysctl_was_1(net: &Net) {
     blue.connect(net.main(80)).should_be_refused();
     red.connect(net.main(22)).should_reach("ssh");
     red.connect(net.main(80)).should_reach("web");
+}
+
+/// What is counted are look-ups: a SYN that is sent again on a slow machine is one more, and so is a segment
+/// that comes after its connection has ended.
+fn each_counts_once(count: &Value) {
+    let counted = count.as_u64().unwrap_or_default();
+    assert!(
+        (MANY..2 * MANY).contains(&counted),
+        "{MANY} attempts were counted as {count}"
+    );
 }
 
 fn blue_of(vrfgate: &Vrfgate) -> Value {

@@ -1,5 +1,6 @@
 //! What the kernel does without vrfgate: the facts its design rests on, a test each.
 
+mod assign;
 mod local;
 mod ports;
 mod tcp;
@@ -9,8 +10,14 @@ use libtest_mimic::Trial;
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
-    [local::tests(), ports::tests(), tcp::tests(), udp::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        assign::tests(),
+        local::tests(),
+        ports::tests(),
+        tcp::tests(),
+        udp::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -88,10 +88,11 @@ fn a_restart_adopts_the_gate_and_its_counters(net: &Net) {
         before["gate"]["programId"], after["gate"]["programId"],
         "another program"
     );
-    assert_eq!(
-        (let_in(&before), let_in(&after)),
-        (Some(1), Some(3)),
-        "{after:#}"
+    // Two more connections; look-ups are counted, and of those a connection may cause more than one.
+    let (before, after) = (let_in(&before), let_in(&after));
+    assert!(
+        before >= Some(1) && after >= before.map(|count| count + 2),
+        "{before:?} {after:?}"
     );
 }
 
@@ -110,7 +111,7 @@ fn a_restart_follows_what_changed_while_nobody_looked(net: &Net) {
     vrfgate.restart();
 
     client.connect(net.main(80)).should_soon_reach("web");
-    client.connect(net.main(22)).should_be_refused();
+    client.connect(net.main(22)).should_soon_be_refused();
 }
 
 fn a_second_vrfgate_for_the_same_namespace_is_refused_and_told_of_the_first() {
