@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-object test-kernels object lint
+.PHONY: all demo test test-unit test-kill test-object test-kernels object lint
 
 all:
 	cargo build --release
@@ -24,6 +24,11 @@ test:
 test-unit:
 	$(TOOLS)/packages.sh build lab
 	cargo test --workspace
+
+# kill -9 at every system call of attach, edit, upgrade and detach.
+test-kill:
+	$(TOOLS)/packages.sh build lab
+	cargo test -p vrfgate-operator --test killed_at_any_moment
 
 # The committed BPF objects are what their source makes.
 test-object:

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use crate::{Attempt, Conversation, Netns, Plan, Transport, ip};
+use crate::{Attempt, Conversation, Load, Netns, Plan, Transport, ip};
 
 /// A machine of a topology. Clones are the same machine.
 #[derive(Clone, Debug)]
@@ -124,6 +124,12 @@ impl Host {
     #[track_caller]
     pub fn talk_to(&self, to: impl ToSocketAddrs + fmt::Debug) -> Conversation {
         Conversation::open(self, to)
+    }
+
+    /// Keeps connecting to ports that must answer and to ports that must be closed.
+    #[must_use]
+    pub fn keep_connecting(&self, open: &[SocketAddr], closed: &[SocketAddr]) -> Load {
+        Load::start(self, open.to_vec(), closed.to_vec())
     }
 
     /// Sends a datagram to everybody: a broadcast or multicast address.

@@ -6,9 +6,12 @@ use std::{
 };
 
 use aya::{
+    Ebpf,
     maps::MapError,
     programs::{ProgramError, links::FdLink},
 };
+
+use vrfgate_abi::LAYOUT;
 
 use crate::{
     Capacity, Error, Netns, RuleSet, TestPacket, TestRun,
@@ -18,7 +21,7 @@ use crate::{
     object,
     record::Record,
     slots::Allocation,
-    store::{Pins, layout_name, restrict},
+    store::{Pins, is_older, layout_name, restrict},
     sys,
 };
 
@@ -53,14 +56,22 @@ impl Attached {
                 "its link has been detached, or is of a namespace that is gone".into(),
             ));
         }
-        let layouts = pins.layouts().doing(looking)?;
-        let known = layout_name(vrfgate_abi::LAYOUT);
-        if layouts != [known.as_str()] {
-            return Err(Error::Layout {
-                directory: pins.directory().to_owned(),
-                found: layouts.join(", "),
-                known,
-            });
+        let known = layout_name(LAYOUT);
+        match pins.layouts().doing(looking)?.as_slice() {
+            [found] if *found == known => {}
+            [found] if is_older(found) => {
+                return Err(Error::OldLayout {
+                    directory: pins.directory().to_owned(),
+                    found: found.clone(),
+                });
+            }
+            found => {
+                return Err(Error::Layout {
+                    directory: pins.directory().to_owned(),
+                    found: found.join(", "),
+                    known,
+                });
+            }
         }
         if let Some(missing) = pins.missing().doing(looking)? {
             return Err(not_in_force(format!("{} is missing", missing.display())));
@@ -119,31 +130,7 @@ pub(crate) fn build(
     capacity: &Capacity,
     record: &mut Record,
 ) -> Result<(Attached, Tables, Pins), Error> {
-    let program_error = |cause: ProgramError| Error::Program {
-        netns: netns.to_string(),
-        cause,
-    };
-    let pinning = |error: String| Error::Io {
-        doing: format!("pinning the gate at {}", pins.directory().display()),
-        cause: io::Error::other(error),
-    };
-
-    let mut object = object::load(capacity)?;
-    let staging = pins
-        .stage()
-        .doing(|| format!("making {}", pins.directory().display()))?;
-    for name in maps::ALL {
-        let map = object
-            .map(name)
-            .ok_or_else(|| pinning(format!("the object has no map {name}")))?;
-        map.pin(staging.map(name))
-            .map_err(|error| pinning(causes(&error)))?;
-        restrict(&staging.map(name))
-            .doing(|| format!("restricting {}", staging.map(name).display()))?;
-    }
-    let mut maps =
-        Maps::open_pinned(&staging).map_err(|cause| map_error("opening", netns, cause))?;
-
+    let (mut object, mut maps, staging) = stage(pins, netns, object::load(capacity, None)?)?;
     let mut allocation = Allocation::new(&record.slots, std::iter::empty(), maps.counter_slots());
     let tables = Tables::encode(rules, record.former, &mut allocation)?;
     let (slots, _) = allocation.finish();
@@ -151,18 +138,60 @@ pub(crate) fn build(
     maps.check_room(&tables)?;
     maps.transition(&Tables::default(), &tables)
         .map_err(|cause| map_error("filling", netns, cause))?;
+    let attached = attach(netns, &mut object, maps, pins, &staging)?;
+    Ok((attached, tables, staging))
+}
 
-    let program = object::program(&mut object).map_err(program_error)?;
+/// As [`build`], around the maps of the gate that is there. Until the one or the other is gone, both decide,
+/// and agree.
+pub(crate) fn rebuild(pins: &Pins, netns: &Netns) -> Result<(Attached, Pins), Error> {
+    let object = object::load(&Capacity::default(), Some(pins))?;
+    let (mut object, maps, staging) = stage(pins, netns, object)?;
+    let attached = attach(netns, &mut object, maps, pins, &staging)?;
+    Ok((attached, staging))
+}
+
+/// Pins an object's maps where they don't show yet.
+fn stage(pins: &Pins, netns: &Netns, object: Ebpf) -> Result<(Ebpf, Maps, Pins), Error> {
+    let staging = pins
+        .stage()
+        .doing(|| format!("making {}", pins.directory().display()))?;
+    for name in maps::ALL {
+        let map = object
+            .map(name)
+            .ok_or_else(|| pinning(pins, format!("the object has no map {name}")))?;
+        map.pin(staging.map(name))
+            .map_err(|error| pinning(pins, causes(&error)))?;
+        restrict(&staging.map(name))
+            .doing(|| format!("restricting {}", staging.map(name).display()))?;
+    }
+    let maps = Maps::open_pinned(&staging).map_err(|cause| map_error("opening", netns, cause))?;
+    Ok((object, maps, staging))
+}
+
+/// Attaches an object's program, beside whatever is attached already.
+fn attach(
+    netns: &Netns,
+    object: &mut Ebpf,
+    maps: Maps,
+    pins: &Pins,
+    staging: &Pins,
+) -> Result<Attached, Error> {
+    let program_error = |cause: ProgramError| Error::Program {
+        netns: netns.to_string(),
+        cause,
+    };
+    let program = object::program(object).map_err(program_error)?;
     let link = program
         .attach(netns)
         .and_then(|id| program.take_link(id))
         .map_err(program_error)?;
     program
         .pin(staging.program())
-        .map_err(|error| pinning(causes(&error)))?;
+        .map_err(|error| pinning(pins, causes(&error)))?;
     let link = FdLink::from(link)
         .pin(staging.link())
-        .map_err(|error| pinning(causes(&error)))?;
+        .map_err(|error| pinning(pins, causes(&error)))?;
     for path in [staging.program(), staging.link()] {
         restrict(&path).doing(|| format!("restricting {}", path.display()))?;
     }
@@ -175,7 +204,14 @@ pub(crate) fn build(
     };
     drop(link);
     attached.verify(netns)?;
-    Ok((attached, tables, staging))
+    Ok(attached)
+}
+
+fn pinning(pins: &Pins, error: String) -> Error {
+    Error::Io {
+        doing: format!("pinning the gate at {}", pins.directory().display()),
+        cause: io::Error::other(error),
+    }
 }
 
 pub(crate) fn map_error(doing: &'static str, netns: &Netns, cause: MapError) -> Error {

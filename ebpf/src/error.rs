@@ -26,7 +26,19 @@ pub enum Error {
     #[error("{0} has a gate already")]
     AlreadyAttached(String),
 
-    /// The pins were made by a version with another map layout. Nothing was changed.
+    /// The pins were made by an earlier version, whose maps this one doesn't read. Nothing was changed.
+    #[error(
+        "{directory}: pinned with map layout {found}, of an earlier version; `vrfgate run` puts a gate of \
+         this version in its place, `vrfgate clear` removes it"
+    )]
+    OldLayout {
+        /// The pins.
+        directory: PathBuf,
+        /// Name of the layout that is there.
+        found: String,
+    },
+
+    /// The pins were made by a later version, with another map layout. Nothing was changed.
     #[error(
         "{directory}: pinned with map layout {found} and this version of vrfgate knows {known} only; \
          use the version that made it, or run its `vrfgate clear` first"

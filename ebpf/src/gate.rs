@@ -11,7 +11,7 @@ use aya::maps::MapError;
 use crate::{
     Capacity, Changes, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, Store, TestPacket,
     TestRun,
-    attached::{Attached, build, map_error},
+    attached::{Attached, build, map_error, rebuild},
     encode::Tables,
     error::Doing,
     preflight::preflight,
@@ -45,7 +45,8 @@ impl Gate {
     /// Puts a new gate with these rules into the namespace.
     ///
     /// Fails without having changed anything when the machine lacks what it takes, when the namespace has a
-    /// gate already, or when the rules don't fit. Remains of a gate that is not in force are removed.
+    /// gate already, or when the rules don't fit. Remains of a gate that is not in force are removed; a gate
+    /// of an earlier layout goes on until the new one is in force.
     pub fn attach(
         store: &Store,
         netns: Netns,
@@ -59,19 +60,25 @@ impl Gate {
         let lock = lock(store, &netns)?;
         bury(store, &netns)?;
         let pins = store.pins(netns.id());
-        let remains = match Attached::open(&pins, &netns) {
+        let (predecessor, remains) = match Attached::open(&pins, &netns) {
             Ok(Some(_)) => return Err(Error::AlreadyAttached(netns.to_string())),
-            Ok(None) => false,
-            Err(Error::NotInForce { .. }) => true,
+            Ok(None) => (false, false),
+            Err(Error::OldLayout { .. }) => (true, false),
+            Err(Error::NotInForce { .. }) => (false, true),
             Err(error) => return Err(error),
         };
-        let former = former_sysctls(store, &netns, remains)?;
-        pins.withdraw().and_then(|()| pins.sweep()).doing(|| {
-            format!(
-                "removing what is left of a gate at {}",
-                pins.directory().display()
-            )
-        })?;
+        let former = if predecessor {
+            record_or_lost(store, &netns)?.former
+        } else {
+            let former = former_sysctls(store, &netns, remains)?;
+            pins.withdraw().and_then(|()| pins.sweep()).doing(|| {
+                format!(
+                    "removing what is left of a gate at {}",
+                    pins.directory().display()
+                )
+            })?;
+            former
+        };
 
         let mut record = Record::new(cookie(&netns)?, former);
         let (attached, tables, staging) = build(&pins, &netns, rules, capacity, &mut record)?;
@@ -89,8 +96,12 @@ impl Gate {
         let opened = gate
             .save_record()
             .and_then(|()| {
-                pins.publish(staging)
-                    .doing(|| format!("publishing {}", pins.directory().display()))
+                if predecessor {
+                    pins.replace(&staging).and_then(|()| pins.sweep())
+                } else {
+                    pins.publish(staging)
+                }
+                .doing(|| format!("publishing {}", pins.directory().display()))
             })
             .and_then(|()| gate.open_sysctls(rules));
         match opened {
@@ -126,6 +137,13 @@ impl Gate {
             }
             Err(error) => return Err(error),
         };
+        // A gate that was being replaced by this one may be attached still.
+        pins.sweep().doing(|| {
+            format!(
+                "removing what is left beside {}",
+                pins.directory().display()
+            )
+        })?;
         let record = record_or_lost(store, &netns)?;
         Ok(Some(Self {
             netns,
@@ -136,6 +154,27 @@ impl Gate {
             record,
             lock,
         }))
+    }
+
+    /// Whether the gate runs the program that this version of vrfgate would attach.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.record.is_current()
+    }
+
+    /// Puts this version's program into the place of whatever is there. Rules and counters stay, and there
+    /// is no moment without a gate: the old program goes when the new one is in force.
+    pub fn renew(&mut self) -> Result<(), Error> {
+        self.verify()?;
+        let pins = self.store.pins(self.netns.id());
+        let (attached, staging) = rebuild(&pins, &self.netns)?;
+        pins.replace(&staging)
+            .and_then(|()| pins.sweep())
+            .doing(|| format!("publishing {}", pins.directory().display()))?;
+        // The old link's last descriptor goes here.
+        self.attached = attached;
+        self.record.renew();
+        self.save_record()
     }
 
     /// Puts these rules into force, changing only what differs. On an error, what was in force stays.
@@ -267,7 +306,7 @@ impl Gate {
     /// anything that may fail, so that no failure leaves the door open.
     pub fn close_if_missing(store: &Store, netns: &Netns) -> Result<(), Error> {
         let missing = || match Attached::open(&store.pins(netns.id()), netns) {
-            Ok(Some(_)) => Ok(false),
+            Ok(Some(_)) | Err(Error::OldLayout { .. }) => Ok(false),
             Ok(None) => Ok(load_record(store, netns)?.is_some()),
             Err(Error::NotInForce { .. }) => Ok(true),
             Err(error) => Err(error),

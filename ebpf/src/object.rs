@@ -2,10 +2,10 @@
 
 use aya::{Ebpf, EbpfLoader, programs::SkLookup};
 
-use crate::Error;
+use crate::{Error, store::Pins};
 
 /// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
-static OBJECT: &[u8] =
+const OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("VRFGATE_OBJECTS"), "/vrfgate.bpf.o"));
 
 /// Name of the program in the object.
@@ -36,15 +36,34 @@ impl Default for Capacity {
     }
 }
 
-/// Loads the object's maps; the program follows with [`program`].
-pub(crate) fn load(capacity: &Capacity) -> Result<Ebpf, Error> {
+/// Which object this is: two builds of vrfgate with the same number have the same program (64-bit FNV-1a).
+pub(crate) const BUILD: u64 = {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut i = 0;
+    while i < OBJECT.len() {
+        // A lossless `into` is no constant function.
+        hash = (hash ^ OBJECT[i] as u64).wrapping_mul(0x0100_0000_01b3);
+        i += 1;
+    }
+    hash
+};
+
+/// Loads the object's maps; the program follows with [`program`]. With `pinned`, those maps are used and no
+/// others are made.
+pub(crate) fn load(capacity: &Capacity, pinned: Option<&Pins>) -> Result<Ebpf, Error> {
     let Capacity {
         rules,
         sources,
         counters,
         events,
     } = *capacity;
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if let Some(pins) = pinned {
+        for name in crate::maps::ALL {
+            loader.map_pin_path(name, pins.map(name));
+        }
+    }
+    loader
         // The program follows no kernel structure, so the kernel's own types are of no use to it.
         .btf(None)
         .map_max_entries(crate::maps::RULES, rules)

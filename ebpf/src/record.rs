@@ -8,6 +8,7 @@ use vrfgate_abi::LAYOUT;
 
 use crate::{
     L3mdevAccept, NetnsId, Store,
+    object::BUILD,
     slots::Slots,
     store::{remove_replaced, replace_file},
 };
@@ -18,6 +19,9 @@ pub(crate) struct Record {
     layout: u32,
     /// Version of the vrfgate that wrote it, for people.
     version: String,
+    /// [`BUILD`](crate::object::BUILD) of the program that is attached.
+    #[serde(default)]
+    build: u64,
     /// The namespace's cookie: files are named by its inode number, which a later namespace may get.
     cookie: u64,
     /// What the sysctls were before the gate; what `detach` gives back.
@@ -25,20 +29,60 @@ pub(crate) struct Record {
     pub(crate) slots: Slots,
 }
 
+/// What a record of every layout says.
+#[derive(Deserialize)]
+struct Essence {
+    layout: u32,
+    cookie: u64,
+    former: L3mdevAccept,
+}
+
 impl Record {
     pub(crate) fn new(cookie: u64, former: L3mdevAccept) -> Self {
         Self {
             layout: LAYOUT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: BUILD,
             cookie,
             former,
             slots: Slots::default(),
         }
     }
 
-    /// The record of a gate that has lost its own: the sysctls count as formerly closed.
+    /// The record of a gate that has lost its own: the sysctls count as formerly closed, and its program as
+    /// not ours.
     pub(crate) fn lost(cookie: u64) -> Self {
-        Self::new(cookie, L3mdevAccept::CLOSED)
+        Self {
+            build: 0,
+            ..Self::new(cookie, L3mdevAccept::CLOSED)
+        }
+    }
+
+    /// Whether the program that is attached is the one that we would attach.
+    pub(crate) fn is_current(&self) -> bool {
+        self.build == BUILD
+    }
+
+    /// Notes that our program is attached now.
+    pub(crate) fn renew(&mut self) {
+        self.build = BUILD;
+        env!("CARGO_PKG_VERSION").clone_into(&mut self.version);
+    }
+
+    /// Reads a record. Of one that belongs to another layout only what is true of every layout counts.
+    fn parse(text: &[u8]) -> serde_json::Result<Self> {
+        let Essence {
+            layout,
+            cookie,
+            former,
+        } = serde_json::from_slice(text)?;
+        if layout == LAYOUT {
+            return serde_json::from_slice(text);
+        }
+        Ok(Self {
+            build: 0,
+            ..Self::new(cookie, former)
+        })
     }
 
     /// The namespace's record, if there is one. One that can't be read says at least that a gate was here.
@@ -46,10 +90,7 @@ impl Record {
     pub(crate) fn load(store: &Store, id: NetnsId, cookie: u64) -> io::Result<Option<Self>> {
         match fs::read(store.record(id)) {
             Ok(text) => {
-                let record = serde_json::from_slice::<Self>(&text)
-                    .ok()
-                    .filter(|record| record.layout == LAYOUT)
-                    .unwrap_or_else(|| Self::lost(cookie));
+                let record = Self::parse(&text).unwrap_or_else(|_| Self::lost(cookie));
                 Ok((record.cookie == cookie).then_some(record))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use vrfgate_abi::LAYOUT;
 
 use crate::NetnsId;
@@ -178,6 +178,19 @@ impl Pins {
         fs::rename(staging.directory, &self.directory)
     }
 
+    /// As [`Pins::publish`], in the place of pins that show already; those are then among what
+    /// [`Pins::sweep`] removes. There is no moment without pins. (bpffs exchanges names since Linux 5.16.)
+    pub(crate) fn replace(&self, staging: &Self) -> io::Result<()> {
+        renameat2(
+            AT_FDCWD,
+            &staging.directory,
+            AT_FDCWD,
+            &self.directory,
+            RenameFlags::RENAME_EXCHANGE,
+        )
+        .map_err(io::Error::from)
+    }
+
     /// Removes pins, so that a half-removed gate is never taken for one.
     pub(crate) fn withdraw(&self) -> io::Result<()> {
         let aside = self.aside("old");
@@ -216,6 +229,13 @@ impl Pins {
 /// Name of the directory that holds maps of a layout.
 pub(crate) fn layout_name(layout: u32) -> String {
     format!("v{layout}")
+}
+
+/// Whether a directory is that of a layout before ours.
+pub(crate) fn is_older(name: &str) -> bool {
+    name.strip_prefix('v')
+        .and_then(|number| number.parse::<u32>().ok())
+        .is_some_and(|layout| layout < LAYOUT)
 }
 
 /// Only root and its group may look: the maps tell who may connect from where.

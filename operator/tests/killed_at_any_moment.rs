@@ -1,5 +1,5 @@
-//! `kill -9` at every system call that changes something, while a gate is put in and while it is taken
-//! away. strace(1) does the killing: it ends the process on entry to its Nth such call, for every N there
+//! `kill -9` at every system call that changes something, while a gate is put in, changed, replaced by that
+//! of another version and taken away. strace(1) does the killing: it ends the process on entry to its Nth such call, for every N there
 //! is. Between two of these calls nothing outside the process changes, so every state is seen.
 
 use std::{
@@ -14,11 +14,13 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::Signal,
 };
+use serde_json::Value;
 use tempfile::TempDir;
-use vrfgate_ebpf::{Netns, sk_lookup_programs};
+use vrfgate_ebpf::{LAYOUT, Netns, sk_lookup_programs};
 
 /// Everything by which attach and detach change kernel or files.
-const CALLS: &str = "bpf,openat,write,rename,mkdir,unlink,unlinkat,rmdir,flock,chmod,fchmodat";
+const CALLS: &str =
+    "bpf,openat,write,rename,renameat2,mkdir,unlink,unlinkat,rmdir,flock,chmod,fchmodat";
 
 const SYSCTLS: [&str; 2] = [
     "/proc/sys/net/ipv4/tcp_l3mdev_accept",
@@ -37,6 +39,17 @@ spec:
   vrf: BLUE
   services:
     - {name: ssh, protocol: TCP, port: 22, addresses: [192.0.2.1/32]}
+";
+
+/// The same leak after an edit that changes rules and a sysctl.
+const EDITED: &str = "
+apiVersion: vrfgate.dev/v1alpha1
+kind: VrfLeak
+metadata: {name: blue}
+spec:
+  vrf: BLUE
+  services:
+    - {name: dns, protocol: UDP, port: 53, addresses: [192.0.2.1/32]}
 ";
 
 /// A system call of a command; strace counts each kind of call for itself.
@@ -67,7 +80,6 @@ impl Sandbox {
             None::<&str>,
         )
         .unwrap();
-        fs::write(directory.path().join("leak.yaml"), LEAK).unwrap();
         let name = format!("vrfgate-{name}-{}", std::process::id());
         let made = Command::new("ip").args(["netns", "add", &name]).status();
         assert!(
@@ -82,7 +94,29 @@ impl Sandbox {
                 }
             })
             .unwrap();
-        Self { name, directory }
+        let sandbox = Self { name, directory };
+        sandbox.write(LEAK);
+        sandbox
+    }
+
+    fn write(&self, leak: &str) {
+        fs::write(self.path("leak.yaml"), leak).unwrap();
+    }
+
+    /// Makes the gate one that another version has put in: with its map layout, or with ours.
+    fn give_to_another_version(&self, layout: u32) {
+        let id = Netns::open(&self.name).unwrap().id();
+        let record = self.path("run").join(format!("{id}.json"));
+        let mut content: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        content["build"] = 1.into();
+        content["layout"] = layout.into();
+        fs::write(&record, content.to_string()).unwrap();
+        let pins = self.path("bpf/vrfgate").join(id.to_string());
+        fs::rename(
+            pins.join(format!("v{LAYOUT}")),
+            pins.join(format!("v{layout}")),
+        )
+        .unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -185,8 +219,13 @@ impl Sandbox {
     }
 
     fn has_gate(&self) -> bool {
+        self.gates() > 0
+    }
+
+    /// Two while one replaces the other.
+    fn gates(&self) -> usize {
         let netns = Netns::open(&self.name).unwrap();
-        !sk_lookup_programs(&netns).unwrap().is_empty()
+        sk_lookup_programs(&netns).unwrap().len()
     }
 
     fn assert_no_open_door(&self, when: &str) {
@@ -249,5 +288,57 @@ fn a_gate_that_is_being_taken_away_never_leaves_the_door_open_and_can_always_be_
         sandbox.assert_no_open_door(&when);
         sandbox.must("clear", &when);
         sandbox.assert_untouched(&when);
+    }
+}
+
+#[test]
+fn an_edit_never_leaves_the_door_open_and_can_always_be_made_again() {
+    let sandbox = Sandbox::new("edit");
+    sandbox.must("run", "before counting");
+    sandbox.write(EDITED);
+    let calls = sandbox.calls("run");
+    for call in &calls {
+        let when = format!("killed at {} number {}", call.name, call.nth);
+        sandbox.write(LEAK);
+        sandbox.must("run", &when);
+        sandbox.write(EDITED);
+        sandbox.kill("run", call);
+        sandbox.assert_no_open_door(&when);
+        sandbox.must("run", &when);
+        assert_eq!(
+            (sandbox.sysctls(), sandbox.gates()),
+            ([true, true], 1),
+            "{when}"
+        );
+    }
+    sandbox.must("clear", "after the last edit");
+    sandbox.assert_untouched("after the last edit");
+}
+
+#[test]
+fn a_gate_that_replaces_another_versions_is_never_missing_and_ends_up_alone() {
+    let sandbox = Sandbox::new("upgrade");
+    for layout in [LAYOUT, LAYOUT - 1] {
+        sandbox.must("run", "before counting");
+        sandbox.give_to_another_version(layout);
+        let calls = sandbox.calls("run");
+        assert!(calls.len() > 20, "strace did not see the work");
+        for call in &calls {
+            let when = format!(
+                "layout {layout}, killed at {} number {}",
+                call.name, call.nth
+            );
+            sandbox.give_to_another_version(layout);
+            sandbox.kill("run", call);
+            assert!(sandbox.has_gate(), "{when}");
+            sandbox.must("run", &when);
+            assert_eq!(
+                (sandbox.sysctls(), sandbox.gates()),
+                ([true, true], 1),
+                "{when}"
+            );
+        }
+        sandbox.must("clear", "after the last replacement");
+        sandbox.assert_untouched("after the last replacement");
     }
 }

@@ -18,8 +18,8 @@ pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let netns = args.target.open()?;
     // Whoever looks after the namespace would make everything anew: nothing is removed before it is ours.
     let gate = match Gate::open(store, netns.clone()) {
-        // Remains of a gate: nothing is in force, but there may be values to give back.
-        Err(Error::NotInForce { .. }) => None,
+        // Nothing in force, but values to give back; or a gate whose rules can't be read, and need not be.
+        Err(Error::NotInForce { .. } | Error::OldLayout { .. }) => None,
         found => found?,
     };
     let routes = super::block_on(async { Ok(Watcher::new(&netns)?.clear_routes().await?) })?;

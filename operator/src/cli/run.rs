@@ -182,10 +182,17 @@ impl Node {
         let Outcome {
             desired,
             attached,
+            renewed,
             changes,
         } = self.engine.reconcile(&self.leaks, &facts)?;
         if attached {
             info!("the gate of {} is in force", self.engine.netns());
+        } else if renewed {
+            info!(
+                "the gate of {} was another version's and runs this one's program now; rules and counters \
+                 stayed",
+                self.engine.netns()
+            );
         } else if changes.written + changes.removed > 0 {
             info!(
                 "the gate of {} follows: {} entries written, {} removed",

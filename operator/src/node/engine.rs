@@ -20,6 +20,8 @@ pub struct Outcome {
     pub desired: Desired,
     /// Whether a gate had to be put in first.
     pub attached: bool,
+    /// Whether the gate ran the program of another version, and runs ours now.
+    pub renewed: bool,
     /// Entries of the gate's maps that changed, of a gate that was there already.
     pub changes: Changes,
 }
@@ -48,11 +50,16 @@ impl Engine {
         let rules = rule_set(&desired);
         if self.gate.is_none() {
             self.gate = match Gate::open(&self.store, self.netns.clone()) {
-                Err(Error::NotInForce { .. }) => None,
+                Err(Error::NotInForce { .. } | Error::OldLayout { .. }) => None,
                 found => found?,
             };
         }
+        let mut renewed = false;
         let (attached, changes) = if let Some(gate) = &mut self.gate {
+            if !gate.is_current() {
+                gate.renew()?;
+                renewed = true;
+            }
             (false, gate.apply(&rules)?)
         } else {
             let netns = self.netns.clone();
@@ -63,6 +70,7 @@ impl Engine {
         Ok(Outcome {
             desired,
             attached,
+            renewed,
             changes,
         })
     }
