@@ -16,6 +16,7 @@ tests! {
         a_route_that_somebody_made_is_left_alone_and_told,
         a_route_that_somebody_flushed_comes_back,
         an_address_that_comes_and_goes_takes_its_route_with_it,
+        a_prefix_that_is_local_as_a_whole_is_routed_and_open_as_a_whole,
         return_routes_bring_udp_answers_back;
 }
 
@@ -154,4 +155,39 @@ fn return_routes_bring_udp_answers_back(net: &Net) {
     )));
 
     client.ask(net.main(53)).should_reach("dns");
+}
+
+fn a_prefix_that_is_local_as_a_whole_is_routed_and_open_as_a_whole(net: &Net) {
+    let (any_ip, inside, beside) = if net.main.is_ipv4() {
+        ("203.0.113.0/24", "203.0.113.200:22", "203.0.113.200:80")
+    } else {
+        (
+            "2001:db8:113::/64",
+            "[2001:db8:113::c8]:22",
+            "[2001:db8:113::c8]:80",
+        )
+    };
+    let (lab, client) = without_leak_route(net);
+    net.isolate(&lab);
+    let _listeners = [
+        lab.listen("ssh").tcp(net.any(22)),
+        lab.listen("web").tcp(net.any(80)),
+    ];
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&leak(
+        "BLUE",
+        &format!(
+            "routes: [{{prefix: \"{any_ip}\"}}], \
+             services: [{{name: ssh, protocol: TCP, port: 22}}]"
+        ),
+    ));
+    client.connect(inside).should_be_unreachable();
+
+    lab.ip(&format!("route add local {any_ip} dev lo"));
+    client.connect(inside).should_soon_reach("ssh");
+    client.connect(beside).should_be_refused();
+    assert!(vrfgate.status_text().contains(any_ip));
+
+    lab.ip(&format!("route del local {any_ip} dev lo"));
+    client.connect(inside).should_soon_be_unreachable();
 }

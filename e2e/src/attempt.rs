@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to wait for an answer that is expected not to come. Long enough for a lost SYN to be repeated.
 const GIVING_UP: Duration = Duration::from_millis(1500);
 /// How long a change may take to come into force.
-const SOON: Duration = Duration::from_secs(45);
+const SOON: Duration = Duration::from_mins(2);
 
 /// What carries an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,13 @@ impl<'host> Attempt<'host> {
     #[track_caller]
     pub fn should_soon_reach(&self, identity: &str) {
         let wanted = Outcome::Reached(identity.to_owned());
+        self.expect_soon(&wanted.to_string(), |outcome| *outcome == wanted);
+    }
+
+    /// There is no route, now or once a change has come into force.
+    #[track_caller]
+    pub fn should_soon_be_unreachable(&self) {
+        let wanted = Outcome::Unreachable;
         self.expect_soon(&wanted.to_string(), |outcome| *outcome == wanted);
     }
 

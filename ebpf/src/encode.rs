@@ -7,8 +7,8 @@ use std::{
 
 use ipnet::IpNet;
 use vrfgate_abi::{
-    IPV4, IPV6, PortBlocks, RULE_RESTRICTED, RuleKey, RuleValue, Source, VRF_AS_BEFORE, VRF_AUDIT,
-    VRF_OPEN_TCP, VRF_OPEN_UDP, VrfPolicy,
+    IPV4, IPV6, PortBlocks, PrefixRule, RULE_RESTRICTED, RuleKey, RuleValue, Source, VRF_AS_BEFORE,
+    VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP, VRF_PREFIXES, VrfPolicy,
 };
 
 use crate::{
@@ -19,11 +19,15 @@ use crate::{
 /// A prefix of the `sources` map: its length in bits of the key, and its data.
 pub(crate) type SourcePrefix = (u32, Source);
 
+/// A prefix of the `prefix_rules` map, likewise.
+pub(crate) type RulePrefix = (u32, PrefixRule);
+
 /// Contents of the gate's maps, whether wanted or found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
     pub(crate) vrfs: BTreeMap<u32, VrfPolicy>,
     pub(crate) rules: HashMap<RuleKey, RuleValue>,
+    pub(crate) prefix_rules: HashMap<RulePrefix, RuleValue>,
     pub(crate) sources: HashSet<SourcePrefix>,
 }
 
@@ -57,6 +61,7 @@ impl Tables {
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         let vrfs = self.vrfs.values().map(|policy| policy.counter);
         vrfs.chain(self.rules.values().map(|value| value.rule))
+            .chain(self.prefix_rules.values().map(|value| value.rule))
     }
 
     fn add_rule(&mut self, vrf: u32, rule: &Rule, slot: u32, policy: &mut VrfPolicy) {
@@ -68,17 +73,26 @@ impl Tables {
                 RULE_RESTRICTED
             },
         };
+        if !rule.prefixes.is_empty() {
+            policy.flags |= VRF_PREFIXES;
+        }
         for block in PortBlocks::new(*rule.ports.start(), *rule.ports.end()) {
             *blocks_of(policy, rule.protocol) |= 1 << block.size;
+            let key = |address| RuleKey {
+                vrf,
+                port: block.first,
+                protocol: rule.protocol.number(),
+                block: block.size,
+                address: mapped(address),
+            };
             for &address in &rule.addresses {
-                let key = RuleKey {
-                    vrf,
-                    port: block.first,
-                    protocol: rule.protocol.number(),
-                    block: block.size,
-                    address: mapped(address),
-                };
-                self.rules.insert(key, value);
+                self.rules.insert(key(address), value);
+            }
+            for net in rule.prefixes.iter().map(IpNet::trunc) {
+                let (family, bits) = bits_of(net);
+                let data = PrefixRule::of(&key(net.network()), family);
+                self.prefix_rules
+                    .insert((PrefixRule::HEAD_BITS + bits, data), value);
             }
         }
         self.sources
@@ -87,9 +101,20 @@ impl Tables {
 
     /// The rules these entries hold, as far as entries tell: names come from `slots`.
     pub(crate) fn decode(&self, slots: &Slots) -> RuleSet {
-        let mut rules: BTreeMap<(u32, u32), Vec<&RuleKey>> = BTreeMap::new();
-        for (key, value) in &self.rules {
-            rules.entry((key.vrf, value.rule)).or_default().push(key);
+        let mut rules: BTreeMap<(u32, u32), Vec<Place>> = BTreeMap::new();
+        let exact = self
+            .rules
+            .iter()
+            .map(|(key, value)| (Place::of(key), value));
+        let prefixes = self
+            .prefix_rules
+            .iter()
+            .filter_map(|(key, value)| Some((Place::of_prefix(key)?, value)));
+        for (place, value) in exact.chain(prefixes) {
+            rules
+                .entry((place.vrf, value.rule))
+                .or_default()
+                .push(place);
         }
         let mut sources: HashMap<u32, BTreeSet<IpNet>> = HashMap::new();
         for (bits, source) in &self.sources {
@@ -121,19 +146,63 @@ impl Tables {
     }
 }
 
-fn decode_rule(name: String, keys: &[&RuleKey], sources: Option<BTreeSet<IpNet>>) -> Option<Rule> {
-    let protocol = Protocol::from_number(keys.first()?.protocol)?;
-    let first = keys.iter().map(|key| key.port).min()?;
-    let last = keys
+/// What an entry of `rules` or `prefix_rules` opens.
+struct Place {
+    vrf: u32,
+    protocol: u8,
+    first: u16,
+    block: u8,
+    on: On,
+}
+
+enum On {
+    Address(IpAddr),
+    Prefix(IpNet),
+}
+
+impl Place {
+    fn of(key: &RuleKey) -> Self {
+        Self {
+            vrf: key.vrf,
+            protocol: key.protocol,
+            first: key.port,
+            block: key.block,
+            on: On::Address(unmapped(key.address)),
+        }
+    }
+
+    fn of_prefix((bits, key): &RulePrefix) -> Option<Self> {
+        let bits = bits.checked_sub(PrefixRule::HEAD_BITS)?;
+        Some(Self {
+            vrf: u32::from_be_bytes(key.vrf),
+            protocol: key.protocol,
+            first: u16::from_be_bytes(key.port),
+            block: key.block,
+            on: On::Prefix(net_of(bits, key.family[3], key.address)?),
+        })
+    }
+}
+
+fn decode_rule(name: String, places: &[Place], sources: Option<BTreeSet<IpNet>>) -> Option<Rule> {
+    let protocol = Protocol::from_number(places.first()?.protocol)?;
+    let first = places.iter().map(|place| place.first).min()?;
+    let last = places
         .iter()
-        .map(|key| u32::from(key.port) + (1 << key.block) - 1)
+        .map(|place| u32::from(place.first) + (1 << place.block) - 1)
         .max()?;
-    let addresses: BTreeSet<IpAddr> = keys.iter().map(|key| unmapped(key.address)).collect();
+    let (mut addresses, mut prefixes) = (BTreeSet::new(), BTreeSet::new());
+    for place in places {
+        match place.on {
+            On::Address(address) => drop(addresses.insert(address)),
+            On::Prefix(prefix) => drop(prefixes.insert(prefix)),
+        }
+    }
     Some(Rule {
         name,
         protocol,
         ports: first.max(1)..=u16::try_from(last).unwrap_or(u16::MAX),
         addresses: addresses.into_iter().collect(),
+        prefixes: prefixes.into_iter().collect(),
         sources: sources.into_iter().flatten().collect(),
     })
 }
@@ -193,7 +262,40 @@ fn refuse_overlaps(vrf: &Vrf) -> Result<(), RuleError> {
             }
         }
     }
+    refuse_overlapping_prefixes(vrf)
+}
+
+fn refuse_overlapping_prefixes(vrf: &Vrf) -> Result<(), RuleError> {
+    for (i, first) in vrf.rules.iter().enumerate() {
+        for second in &vrf.rules[i + 1..] {
+            let port = *first.ports.start().max(second.ports.start());
+            if first.protocol != second.protocol
+                || port > *first.ports.end().min(second.ports.end())
+            {
+                continue;
+            }
+            if let Some(address) = shared(first, second).or_else(|| shared(second, first)) {
+                return Err(RuleError::Overlap {
+                    vrf: vrf.name.clone(),
+                    first: first.name.clone(),
+                    second: second.name.clone(),
+                    address,
+                    port,
+                    protocol: first.protocol,
+                });
+            }
+        }
+    }
     Ok(())
+}
+
+/// An address or prefix of `one` that lies in a prefix of the other.
+fn shared(one: &Rule, other: &Rule) -> Option<IpAddr> {
+    let addresses = one.addresses.iter().copied().map(IpNet::from);
+    addresses
+        .chain(one.prefixes.iter().copied())
+        .find(|net| other.prefixes.iter().any(|prefix| prefix.contains(net)))
+        .map(|net| net.network())
 }
 
 fn mapped(address: IpAddr) -> [u8; 16] {
@@ -210,21 +312,31 @@ pub(crate) fn unmapped(address: [u8; 16]) -> IpAddr {
 
 fn source_prefix(slot: u32, net: IpNet) -> SourcePrefix {
     let net = net.trunc();
-    let (family, skipped) = match net {
-        IpNet::V4(_) => (IPV4, 96),
-        IpNet::V6(_) => (IPV6, 0),
-    };
-    let bits = Source::HEAD_BITS + skipped + u32::from(net.prefix_len());
-    (bits, Source::new(slot, family, mapped(net.network())))
+    let (family, bits) = bits_of(net);
+    let source = Source::new(slot, family, mapped(net.network()));
+    (Source::HEAD_BITS + bits, source)
 }
 
 fn source_net(bits: u32, source: &Source) -> Option<IpNet> {
-    let skipped = if source.family == IPV4 { 96 } else { 0 };
-    let length = bits.checked_sub(Source::HEAD_BITS + skipped)?;
-    let address = if source.family == IPV4 {
-        unmapped(source.address)
+    let bits = bits.checked_sub(Source::HEAD_BITS)?;
+    net_of(bits, source.family, source.address)
+}
+
+/// Family of a prefix, and its length as that of a 16-byte address.
+fn bits_of(net: IpNet) -> (u8, u32) {
+    let length = u32::from(net.prefix_len());
+    match net {
+        IpNet::V4(_) => (IPV4, 96 + length),
+        IpNet::V6(_) => (IPV6, length),
+    }
+}
+
+/// The prefix that these stand for in a key.
+fn net_of(bits: u32, family: u8, address: [u8; 16]) -> Option<IpNet> {
+    let (address, length) = if family == IPV4 {
+        (unmapped(address), bits.checked_sub(96)?)
     } else {
-        IpAddr::V6(source.address.into())
+        (IpAddr::V6(address.into()), bits)
     };
     IpNet::new(address, u8::try_from(length).ok()?).ok()
 }

@@ -4,21 +4,22 @@
 use std::{io, path::Path};
 
 use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
-use vrfgate_abi::{Counters, Event, RuleKey, RuleValue, Source, VrfPolicy};
+use vrfgate_abi::{Counters, Event, PrefixRule, RuleKey, RuleValue, Source, VrfPolicy};
 
 use crate::{
     RuleError,
-    encode::{SourcePrefix, Tables},
+    encode::{RulePrefix, SourcePrefix, Tables},
     store::Pins,
 };
 
 /// Names of the maps, in the BPF object and as pins.
 pub(crate) const VRFS: &str = "vrfs";
 pub(crate) const RULES: &str = "rules";
+pub(crate) const PREFIX_RULES: &str = "prefix_rules";
 pub(crate) const SOURCES: &str = "sources";
 pub(crate) const COUNTERS: &str = "counters";
 pub(crate) const EVENTS: &str = "events";
-pub(crate) const ALL: [&str; 5] = [VRFS, RULES, SOURCES, COUNTERS, EVENTS];
+pub(crate) const ALL: [&str; 6] = [VRFS, RULES, PREFIX_RULES, SOURCES, COUNTERS, EVENTS];
 
 /// The source map's value says nothing: being there is what counts.
 const ALLOWED: u8 = 1;
@@ -27,6 +28,7 @@ const ALLOWED: u8 = 1;
 pub(crate) struct Maps {
     vrfs: HashMap<MapData, u32, VrfPolicy>,
     rules: HashMap<MapData, RuleKey, RuleValue>,
+    prefix_rules: LpmTrie<MapData, PrefixRule, RuleValue>,
     sources: LpmTrie<MapData, Source, u8>,
     counters: PerCpuArray<MapData, Counters>,
     room: Room,
@@ -37,6 +39,7 @@ pub(crate) struct Maps {
 struct Room {
     vrfs: usize,
     rules: usize,
+    prefix_rules: usize,
     sources: usize,
 }
 
@@ -56,15 +59,18 @@ impl Maps {
     ) -> Result<Self, MapError> {
         let vrfs = map(VRFS)?;
         let rules = map(RULES)?;
+        let prefix_rules = map(PREFIX_RULES)?;
         let sources = map(SOURCES)?;
         let room = Room {
             vrfs: capacity(&vrfs)?,
             rules: capacity(&rules)?,
+            prefix_rules: capacity(&prefix_rules)?,
             sources: capacity(&sources)?,
         };
         Ok(Self {
             vrfs: vrfs.try_into()?,
             rules: rules.try_into()?,
+            prefix_rules: prefix_rules.try_into()?,
             sources: sources.try_into()?,
             counters: map(COUNTERS)?.try_into()?,
             room,
@@ -86,6 +92,11 @@ impl Maps {
         Ok(Tables {
             vrfs: self.vrfs.iter().collect::<Result<_, _>>()?,
             rules: self.rules.iter().collect::<Result<_, _>>()?,
+            prefix_rules: self
+                .prefix_rules
+                .iter()
+                .map(|entry| entry.map(|(key, value)| ((key.prefix_len(), key.data()), value)))
+                .collect::<Result<_, _>>()?,
             sources: self
                 .sources
                 .keys()
@@ -118,11 +129,13 @@ impl Maps {
         let Room {
             vrfs,
             rules,
+            prefix_rules,
             sources,
         } = self.room;
         for (map, needed, capacity) in [
             (VRFS, tables.vrfs.len(), vrfs),
             (RULES, tables.rules.len(), rules),
+            (PREFIX_RULES, tables.prefix_rules.len(), prefix_rules),
             (SOURCES, tables.sources.len(), sources),
         ] {
             if needed > capacity {
@@ -149,12 +162,16 @@ impl Maps {
     ) -> Result<Changes, MapError> {
         let gone = Gone {
             rules: missing(current.rules.keys(), |key| target.rules.contains_key(key)),
+            prefix_rules: missing(current.prefix_rules.keys(), |key| {
+                target.prefix_rules.contains_key(key)
+            }),
             sources: missing(current.sources.iter(), |source| {
                 target.sources.contains(source)
             }),
         };
         let mut changes = Changes::default();
         let crowded = gone.rules.len() + target.rules.len() > self.room.rules
+            || gone.prefix_rules.len() + target.prefix_rules.len() > self.room.prefix_rules
             || gone.sources.len() + target.sources.len() > self.room.sources;
         if crowded {
             changes.removed += self.remove(&gone)?;
@@ -180,6 +197,12 @@ impl Maps {
         for (key, value) in &target.rules {
             if current.rules.get(key) != Some(value) {
                 self.rules.insert(key, value, 0)?;
+                written += 1;
+            }
+        }
+        for (key, value) in &target.prefix_rules {
+            if current.prefix_rules.get(key) != Some(value) {
+                self.prefix_rules.insert(&lpm_key(key), value, 0)?;
                 written += 1;
             }
         }
@@ -229,20 +252,28 @@ impl Maps {
     }
 
     fn remove(&mut self, gone: &Gone) -> Result<usize, MapError> {
-        let Gone { rules, sources } = gone;
+        let Gone {
+            rules,
+            prefix_rules,
+            sources,
+        } = gone;
         for key in rules {
             absent_is_fine(self.rules.remove(key))?;
+        }
+        for key in prefix_rules {
+            absent_is_fine(self.prefix_rules.remove(&lpm_key(key)))?;
         }
         for source in sources {
             absent_is_fine(self.sources.remove(&lpm_key(source)))?;
         }
-        Ok(rules.len() + sources.len())
+        Ok(rules.len() + prefix_rules.len() + sources.len())
     }
 }
 
 /// Entries that a transition removes.
 struct Gone {
     rules: Vec<RuleKey>,
+    prefix_rules: Vec<RulePrefix>,
     sources: Vec<SourcePrefix>,
 }
 
@@ -284,8 +315,8 @@ fn capacity(map: &Map) -> Result<usize, MapError> {
     Ok(data.info()?.max_entries() as usize)
 }
 
-fn lpm_key(&(bits, source): &SourcePrefix) -> Key<Source> {
-    Key::new(bits, source)
+fn lpm_key<T: aya::Pod>(&(bits, data): &(u32, T)) -> Key<T> {
+    Key::new(bits, data)
 }
 
 fn missing<'a, K: Copy + 'a>(

@@ -79,6 +79,9 @@ pub struct Rule {
     pub ports: RangeInclusive<u16>,
     /// Local addresses of the namespace.
     pub addresses: Vec<IpAddr>,
+    /// Prefixes of which every address is local to the namespace (`AnyIP`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<IpNet>,
     /// Clients that may use the rule; empty means any client of the VRF.
     pub sources: Vec<IpNet>,
 }

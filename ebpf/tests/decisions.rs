@@ -61,6 +61,69 @@ fn only_the_listed_address_port_and_protocol_get_in() {
 }
 
 #[test]
+fn a_prefix_that_is_local_as_a_whole_opens_its_addresses_and_no_neighbour() {
+    let sandbox = Sandbox::new();
+    let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+    let mut gate = sandbox.attach(&vrf(
+        0,
+        Mode::Enforce,
+        vec![
+            Rule {
+                prefixes: nets(&["203.0.113.0/24", "2001:db8:53::/48"]),
+                ..rule("web", Tcp, 8000..=8010, &["192.0.2.1"])
+            },
+            Rule {
+                prefixes: nets(&["::/0"]),
+                ..rule("dns", Udp, 53..=53, &[])
+            },
+        ],
+    ));
+    for (protocol, local, remote, expected) in [
+        (Tcp, "203.0.113.0:8000", "10.0.0.2:4000", PASS),
+        (Tcp, "203.0.113.255:8010", "10.0.0.2:4000", PASS),
+        (Tcp, "192.0.2.1:8007", "10.0.0.2:4000", PASS),
+        (Tcp, "[2001:db8:53::7]:8001", "[2001:db8:1::2]:4000", PASS),
+        (Udp, "[2001:db8::1]:53", "[2001:db8:1::2]:4000", PASS),
+        (Tcp, "203.0.114.0:8000", "10.0.0.2:4000", DROP),
+        (Tcp, "203.0.112.255:8000", "10.0.0.2:4000", DROP),
+        (Tcp, "203.0.113.7:8011", "10.0.0.2:4000", DROP),
+        (Udp, "203.0.113.7:8000", "10.0.0.2:4000", DROP),
+        (Udp, "203.0.113.7:53", "10.0.0.2:4000", DROP),
+        (Tcp, "[2001:db8:54::]:8001", "[2001:db8:1::2]:4000", DROP),
+    ] {
+        assert_eq!(
+            verdict(&gate, protocol, local, remote),
+            expected,
+            "{protocol} {local}"
+        );
+    }
+    let status = gate.status().unwrap();
+    assert_eq!(
+        status.vrfs[0].rules[1].rule.prefixes,
+        nets(&["203.0.113.0/24", "2001:db8:53::/48"]) as Vec<IpNet>
+    );
+
+    gate.apply(&vrf(0, Mode::Enforce, vec![])).unwrap();
+    assert_eq!(
+        verdict(&gate, Tcp, "203.0.113.7:8000", "10.0.0.2:4000"),
+        DROP
+    );
+}
+
+#[test]
+fn a_prefix_and_an_address_inside_it_are_not_opened_by_two_rules() {
+    let sandbox = Sandbox::new();
+    let prefix = Rule {
+        prefixes: vec!["203.0.113.0/24".parse().unwrap()],
+        ..rule("web", Tcp, 80..=90, &[])
+    };
+    let inside = rule("one", Tcp, 90..=90, &["203.0.113.9"]);
+    let refused = sandbox.try_attach(&vrf(0, Mode::Enforce, vec![inside, prefix]));
+    let complaint = refused.err().unwrap().to_string();
+    assert!(complaint.contains("203.0.113.9 90/TCP"), "{complaint}");
+}
+
+#[test]
 fn a_port_range_opens_its_first_and_last_port_and_no_neighbour() {
     let sandbox = Sandbox::new();
     let gate = sandbox.attach(&vrf(

@@ -353,6 +353,7 @@ spec:
             ifindex: 2,
             address: "192.0.2.1".parse().unwrap(),
         }],
+        prefixes: Vec::new(),
     };
     let mut engine = Engine::new(sandbox.store(), sandbox.netns());
     assert!(engine.reconcile(&leaks, &facts).unwrap().attached);

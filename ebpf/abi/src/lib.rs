@@ -40,6 +40,9 @@ pub const VRF_OPEN_UDP: u32 = 1 << 2;
 /// [`VrfPolicy::flags`]: the two above follow the namespace's former sysctls. Of no meaning to the program.
 pub const VRF_AS_BEFORE: u32 = 1 << 3;
 
+/// [`VrfPolicy::flags`]: the `prefix_rules` map holds rules of this VRF. Without it, it is never asked.
+pub const VRF_PREFIXES: u32 = 1 << 4;
+
 /// [`RuleValue::flags`]: only clients found in the `sources` map may use the rule.
 pub const RULE_RESTRICTED: u32 = 1 << 0;
 
@@ -83,7 +86,51 @@ pub struct RuleKey {
     pub address: [u8; 16],
 }
 
-/// Value of the `rules` map.
+/// Data part of a key of the `prefix_rules` map (an LPM trie): one block of ports of every local address in a
+/// prefix.
+///
+/// For prefixes that are local as a whole (`ip route add local 203.0.113.0/24 dev lo`, `AnyIP`): their
+/// addresses are too many for the `rules` map. Bytes only, in network byte order, as in [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct PrefixRule {
+    /// Ifindex of the VRF device, big endian.
+    pub vrf: [u8; 4],
+    /// First port of the block, big endian.
+    pub port: [u8; 2],
+    /// [`TCP`] or [`UDP`].
+    pub protocol: u8,
+    /// As [`RuleKey::block`].
+    pub block: u8,
+    /// [`IPV4`] or [`IPV6`], big endian: the kernel keeps the value right behind the key, and it takes a
+    /// length that is a multiple of 4.
+    pub family: [u8; 4],
+    /// Local address; IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+}
+
+impl PrefixRule {
+    /// Bits of the key before the address begins.
+    pub const HEAD_BITS: u32 = 96;
+    /// Bits of a key that names one address.
+    pub const FULL_BITS: u32 = Self::HEAD_BITS + 128;
+
+    /// What `key` would match, did it stand in `rules`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(key: &RuleKey, family: u8) -> Self {
+        Self {
+            vrf: key.vrf.to_be_bytes(),
+            port: key.port.to_be_bytes(),
+            protocol: key.protocol,
+            block: key.block,
+            family: (family as u32).to_be_bytes(),
+            address: key.address,
+        }
+    }
+}
+
+/// Value of the `rules` and `prefix_rules` maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleValue {
@@ -202,6 +249,7 @@ pub const fn map_ipv4([a, b, c, d]: [u8; 4]) -> [u8; 16] {
 const _: () = {
     assert!(size_of::<VrfPolicy>() == 16);
     assert!(size_of::<RuleKey>() == 24);
+    assert!(size_of::<PrefixRule>() == 28);
     assert!(size_of::<RuleValue>() == 8);
     assert!(size_of::<Source>() == 21);
     assert!(size_of::<Counters>() == 24);

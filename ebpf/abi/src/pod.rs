@@ -2,7 +2,7 @@
 
 use aya::Pod;
 
-use crate::{Counters, RuleKey, RuleValue, Source, VrfPolicy};
+use crate::{Counters, PrefixRule, RuleKey, RuleValue, Source, VrfPolicy};
 
 // SAFETY: each type below is `repr(C)`, holds only integers and arrays of integers, and has no padding
 // (the sizes asserted in lib.rs equal the sums of the fields), so every byte pattern is a valid value and
@@ -10,6 +10,8 @@ use crate::{Counters, RuleKey, RuleValue, Source, VrfPolicy};
 unsafe impl Pod for VrfPolicy {}
 // SAFETY: as above.
 unsafe impl Pod for RuleKey {}
+// SAFETY: as above.
+unsafe impl Pod for PrefixRule {}
 // SAFETY: as above.
 unsafe impl Pod for RuleValue {}
 // SAFETY: as above.

@@ -8,8 +8,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vrfgate_abi::{
-    Counters, Event, LARGEST_BLOCK, PortBlock, REFUSED, RuleKey, RuleValue, Source, TCP, VrfPolicy,
-    WOULD_REFUSE,
+    Counters, Event, LARGEST_BLOCK, PortBlock, PrefixRule, REFUSED, RuleKey, RuleValue, Source,
+    TCP, VRF_PREFIXES, VrfPolicy, WOULD_REFUSE,
 };
 
 use crate::lookup::Lookup;
@@ -22,6 +22,9 @@ static VRFS: HashMap<u32, VrfPolicy, 4096, ON_DEMAND> = HashMap::new();
 
 #[btf_map(name = "rules")]
 static RULES: HashMap<RuleKey, RuleValue, 131_072, ON_DEMAND> = HashMap::new();
+
+#[btf_map(name = "prefix_rules")]
+static PREFIX_RULES: LpmTrie<PrefixRule, RuleValue, 16_384, ON_DEMAND> = LpmTrie::new();
 
 #[btf_map(name = "sources")]
 static SOURCES: LpmTrie<Source, u8, 65_536, ON_DEMAND> = LpmTrie::new();
@@ -39,7 +42,8 @@ pub fn vrf_policy(ifindex: u32) -> Option<&'static VrfPolicy> {
     unsafe { VRFS.get(ifindex) }
 }
 
-/// The rule for the packet's local address and port: one look-up for each block size the VRF has in use.
+/// The rule for the packet's local address and port: one look-up for each block size the VRF has in use, and
+/// one more where it has rules for whole prefixes.
 #[inline(always)]
 pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static RuleValue> {
     let protocol = packet.protocol();
@@ -66,6 +70,12 @@ pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static Rul
             // SAFETY: as in `vrf_policy`.
             if let Some(rule) = unsafe { RULES.get(key) } {
                 return Some(rule);
+            }
+            if policy.flags & VRF_PREFIXES != 0 {
+                let key = PrefixRule::of(&key, packet.family());
+                if let Some(rule) = PREFIX_RULES.get(&Key::new(PrefixRule::FULL_BITS, key)) {
+                    return Some(rule);
+                }
             }
         }
         blocks >>= 1;

@@ -168,6 +168,7 @@ pub fn rule(
             .iter()
             .map(|address| address.parse().unwrap())
             .collect(),
+        prefixes: Vec::new(),
         sources: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, ops::RangeInclusive, process::ExitCode};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use vrfgate_ebpf::{Gate, GateStatus, RuleStatus, Store};
+use vrfgate_ebpf::{Gate, GateStatus, Rule, RuleStatus, Store};
 
 use super::{Output, Target, table::columns};
 use crate::node::{Report, RouteReport, RouteState};
@@ -118,7 +118,7 @@ fn rules(gate: &GateStatus) -> String {
                 vrf.name.clone(),
                 rule.name.clone(),
                 format!("{}/{}", ports(&rule.ports), rule.protocol),
-                list(&rule.addresses, "-"),
+                list(&places(rule), "-"),
                 list(&rule.sources, "any"),
                 hits.passed.to_string(),
                 hits.refused.to_string(),
@@ -137,6 +137,14 @@ fn ports(ports: &RangeInclusive<u16>) -> String {
     } else {
         format!("{}-{}", ports.start(), ports.end())
     }
+}
+
+/// Local addresses, and prefixes that are local as a whole.
+fn places(rule: &Rule) -> Vec<String> {
+    let addresses = rule.addresses.iter().map(ToString::to_string);
+    addresses
+        .chain(rule.prefixes.iter().map(ToString::to_string))
+        .collect()
 }
 
 /// One an indented line below the other, so that many addresses don't tear the table apart.

@@ -93,7 +93,11 @@ impl OpenService {
     fn opens(&self, packet: Packet) -> bool {
         self.protocol == packet.protocol
             && self.ports.contains(packet.local_port)
-            && self.addresses.contains(&packet.local)
+            && (self.addresses.contains(&packet.local)
+                || self
+                    .prefixes
+                    .iter()
+                    .any(|prefix| prefix.contains(packet.local)))
     }
 
     fn admits(&self, client: IpAddr) -> bool {

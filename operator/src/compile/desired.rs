@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    Leak, LeakName, Link, LinkKind, Mode, NodeFacts, PortRange, Prefix, Protocol, Service,
-    ServiceName, UnmadeRoute, VrfName, WantedRoute, facts::Domain, routes::wanted_routes,
+    Leak, LeakName, Link, LinkKind, LocalPrefix, Mode, NodeFacts, PortRange, Prefix, Protocol,
+    Service, ServiceName, UnmadeRoute, VrfName, WantedRoute, facts::Domain, routes::wanted_routes,
 };
 
 /// What the gate of one namespace shall hold.
@@ -48,6 +48,8 @@ pub struct OpenService {
     pub ports: PortRange,
     /// Local addresses, sorted, each once. Empty while none of the wanted ones exists.
     pub addresses: Vec<IpAddr>,
+    /// Prefixes of which every address is local, sorted, each once.
+    pub prefixes: Vec<Prefix>,
     /// Clients that are let in; empty means every client of the VRF.
     pub sources: Vec<Prefix>,
     /// Wanted prefixes with no local address inside yet.
@@ -85,7 +87,7 @@ pub fn compile(leaks: &[Leak], facts: &NodeFacts) -> Desired {
         .links
         .iter()
         .filter(|link| is_vrf(link))
-        .map(|link| gated_vrf(link, leaks, &addresses))
+        .map(|link| gated_vrf(link, leaks, &addresses, &facts.prefixes))
         .collect();
     vrfs.sort_by_key(|vrf| vrf.ifindex);
     let waiting = leaks
@@ -105,7 +107,12 @@ fn is_vrf(link: &Link) -> bool {
     matches!(link.kind, LinkKind::Vrf { .. })
 }
 
-fn gated_vrf(link: &Link, leaks: &[Leak], addresses: &[(IpAddr, Domain)]) -> GatedVrf {
+fn gated_vrf(
+    link: &Link,
+    leaks: &[Leak],
+    addresses: &[(IpAddr, Domain)],
+    prefixes: &[LocalPrefix],
+) -> GatedVrf {
     let named: Vec<&Leak> = leaks
         .iter()
         .filter(|leak| leak.vrf.as_str() == link.name)
@@ -120,7 +127,7 @@ fn gated_vrf(link: &Link, leaks: &[Leak], addresses: &[(IpAddr, Domain)]) -> Gat
         services: named
             .iter()
             .flat_map(|leak| leak.services.iter().map(|service| (&leak.name, service)))
-            .map(|(leak, service)| open_service(leak, service, &candidates))
+            .map(|(leak, service)| open_service(leak, service, &candidates, prefixes))
             .collect(),
     }
 }
@@ -139,7 +146,12 @@ fn reachable_addresses(vrf: u32, addresses: &[(IpAddr, Domain)]) -> BTreeSet<IpA
         .collect()
 }
 
-fn open_service(leak: &LeakName, service: &Service, candidates: &BTreeSet<IpAddr>) -> OpenService {
+fn open_service(
+    leak: &LeakName,
+    service: &Service,
+    candidates: &BTreeSet<IpAddr>,
+    prefixes: &[LocalPrefix],
+) -> OpenService {
     let Service {
         name,
         protocol,
@@ -154,6 +166,12 @@ fn open_service(leak: &LeakName, service: &Service, candidates: &BTreeSet<IpAddr
             .filter(|address| prefix.means(*address))
             .collect()
     };
+    let whole = |prefix: &Prefix| -> BTreeSet<Prefix> {
+        prefixes
+            .iter()
+            .filter_map(|local| prefix.means_of(local.prefix))
+            .collect()
+    };
     OpenService {
         leak: leak.clone(),
         service: name.clone(),
@@ -165,11 +183,17 @@ fn open_service(leak: &LeakName, service: &Service, candidates: &BTreeSet<IpAddr
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect(),
+        prefixes: addresses
+            .iter()
+            .flat_map(whole)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
         sources: sources.clone(),
         unmatched: addresses
             .iter()
             .copied()
-            .filter(|prefix| inside(prefix).is_empty())
+            .filter(|prefix| inside(prefix).is_empty() && whole(prefix).is_empty())
             .collect(),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
+use super::Prefix;
+
 /// Snapshot of one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -9,6 +11,8 @@ pub struct NodeFacts {
     pub links: Vec<Link>,
     /// Every local address, in any order. One address may be on several links.
     pub addresses: Vec<LocalAddress>,
+    /// Prefixes that are local to the main domain as a whole, in any order.
+    pub prefixes: Vec<LocalPrefix>,
 }
 
 /// A network device.
@@ -43,6 +47,15 @@ pub struct LocalAddress {
     pub ifindex: u32,
     /// The address, without its prefix length.
     pub address: IpAddr,
+}
+
+/// A prefix of which every address is delivered here: `ip route add local 203.0.113.0/24 dev lo`, `AnyIP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalPrefix {
+    /// The device that its route names.
+    pub ifindex: u32,
+    /// More than one address.
+    pub prefix: Prefix,
 }
 
 /// The routing domain that a link, and so its addresses, belong to.

@@ -14,7 +14,7 @@ mod set;
 
 pub use decide::{Packet, PassReason, RefuseReason, Verdict};
 pub use desired::{Desired, GatedVrf, OpenService, Waiting, WaitingReason, compile};
-pub use facts::{Link, LinkKind, LocalAddress, NodeFacts};
+pub use facts::{Link, LinkKind, LocalAddress, LocalPrefix, NodeFacts};
 pub use leak::{Leak, Mode, Overlap, Replies, ReturnRoute, Route, Service};
 pub use names::{DeviceName, LeakName, NameError, ServiceName, VrfName};
 pub use net::{PortRange, Prefix, PrefixError, Protocol};

@@ -110,6 +110,23 @@ impl Prefix {
         Self(address.into())
     }
 
+    /// Checks what no packet's address could be in.
+    pub fn new(net: IpNet) -> Result<Self, PrefixError> {
+        if net != net.trunc() {
+            return Err(PrefixError::HostBits(net));
+        }
+        if let Some(ipv4) = ipv4_behind(net) {
+            return Err(PrefixError::Mapped(net, ipv4));
+        }
+        if net.network().is_multicast() {
+            return Err(PrefixError::Multicast(net));
+        }
+        if net == IpNet::from(net.network()) && net.network().is_unspecified() {
+            return Err(PrefixError::Unspecified(net));
+        }
+        Ok(Self(net))
+    }
+
     /// First address of the prefix.
     #[must_use]
     pub fn network(self) -> IpAddr {
@@ -144,6 +161,13 @@ impl Prefix {
         self.0.contains(&other.0)
     }
 
+    /// What [`Prefix::means`] says of the addresses that `local`, all of them, and this prefix share.
+    #[must_use]
+    pub fn means_of(self, local: Self) -> Option<Self> {
+        self.intersection(local)
+            .filter(|shared| self.means(shared.network()))
+    }
+
     /// The addresses that two prefixes share, if any: prefixes are disjoint or nested.
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
@@ -165,19 +189,7 @@ impl FromStr for Prefix {
         let net: IpNet = text
             .parse()
             .map_err(|_| PrefixError::Malformed(text.to_owned()))?;
-        if net != net.trunc() {
-            return Err(PrefixError::HostBits(net));
-        }
-        if let Some(ipv4) = ipv4_behind(net) {
-            return Err(PrefixError::Mapped(net, ipv4));
-        }
-        if net.network().is_multicast() {
-            return Err(PrefixError::Multicast(net));
-        }
-        if net == IpNet::from(net.network()) && net.network().is_unspecified() {
-            return Err(PrefixError::Unspecified(net));
-        }
-        Ok(Self(net))
+        Self::new(net)
     }
 }
 

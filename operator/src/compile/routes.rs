@@ -105,6 +105,12 @@ pub(super) fn wanted_routes(
                     Way::Local { device },
                 );
             }
+            for local in &facts.prefixes {
+                if let Some(prefix) = route.prefix.means_of(local.prefix) {
+                    let device = local.ifindex;
+                    add(&mut wanted, leak, key(prefix), Way::Local { device });
+                }
+            }
             let Some(device) = &route.device else {
                 continue;
             };

@@ -125,6 +125,7 @@ fn rule(service: &OpenService) -> Rule {
         },
         ports: service.ports.first()..=service.ports.last(),
         addresses: service.addresses.clone(),
+        prefixes: service.prefixes.iter().copied().map(Prefix::into).collect(),
         sources: service.sources.iter().copied().map(Prefix::into).collect(),
     }
 }

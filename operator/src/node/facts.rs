@@ -1,23 +1,32 @@
 //! The facts of a network namespace by rtnetlink: a snapshot, and word that it is out of date.
 
-use std::{future::ready, io, net::IpAddr};
+use std::{
+    future::ready,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream::Stream};
+use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
     link::{InfoData, InfoKind, InfoVrf, LinkAttribute, LinkInfo, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
     rule::{RuleAttribute, RuleMessage},
 };
 use rtnetlink::{
-    Handle, IpVersion, MulticastGroup, new_multicast_connection,
+    Handle, IpVersion, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
     sys::AsyncSocket as _,
 };
 use vrfgate_ebpf::Netns;
 
 use super::routes::{self, RouteOutcome};
-use crate::compile::{Link, LinkKind, LocalAddress, NodeFacts, WantedRoute};
+use crate::compile::{Link, LinkKind, LocalAddress, LocalPrefix, NodeFacts, Prefix, WantedRoute};
+
+/// `RT_TABLE_LOCAL` of `<linux/rtnetlink.h>`.
+const LOCAL_TABLE: u8 = 255;
 
 /// Why the facts of a namespace could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -107,14 +116,37 @@ impl Watcher {
         Ok(NodeFacts {
             links: links.iter().map(link).collect(),
             addresses: addresses.iter().filter_map(local_address).collect(),
+            prefixes: self.local_prefixes().await?,
         })
+    }
+
+    async fn local_prefixes(&self) -> Result<Vec<LocalPrefix>, FactsError> {
+        let mut prefixes = Vec::new();
+        for mut filter in [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ] {
+            // The kernel leaves out whatever differs from what is set here (strict checking).
+            filter.header.table = LOCAL_TABLE;
+            filter.header.kind = RouteType::Local;
+            filter.header.protocol = RouteProtocol::Unspec;
+            filter.header.scope = RouteScope::Universe;
+            let routes: Vec<RouteMessage> = self
+                .handle
+                .route()
+                .get(filter)
+                .execute()
+                .try_collect()
+                .await
+                .map_err(|cause| self.dump("local prefixes", cause))?;
+            prefixes.extend(routes.iter().filter_map(local_prefix));
+        }
+        Ok(prefixes)
     }
 
     /// The preference of the policy rule that looks up the `local` table, for IPv4. 0 unless somebody moved
     /// it behind the VRFs.
     pub async fn local_rule_preference(&self) -> Result<Option<u32>, FactsError> {
-        /// `RT_TABLE_LOCAL` of `<linux/rtnetlink.h>`.
-        const LOCAL: u32 = 255;
         let rules: Vec<RuleMessage> = self
             .handle
             .rule()
@@ -126,8 +158,10 @@ impl Watcher {
         Ok(rules
             .iter()
             .filter(|rule| {
-                u32::from(rule.header.table) == LOCAL
-                    || rule.attributes.contains(&RuleAttribute::Table(LOCAL))
+                rule.header.table == LOCAL_TABLE
+                    || rule
+                        .attributes
+                        .contains(&RuleAttribute::Table(LOCAL_TABLE.into()))
             })
             .map(preference)
             .min())
@@ -169,13 +203,15 @@ impl Watcher {
     }
 }
 
-/// Links and addresses always; of routes only that one of ours has gone. Others' routes come and go by the
-/// thousand where a routing daemon runs.
+/// Links and addresses always; of routes only that a whole prefix has become local, or is no more, and that
+/// one of ours has gone. Others' routes come and go by the thousand where a routing daemon runs.
 fn is_relevant(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
     match &message.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(_)) => false,
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
+            local_prefix(route).is_some()
+        }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
-            routes::is_ours(route)
+            routes::is_ours(route) || local_prefix(route).is_some()
         }
         _ => true,
     }
@@ -213,6 +249,39 @@ fn kind(info: &[LinkInfo]) -> LinkKind {
     LinkKind::Vrf {
         table: table.unwrap_or_default(),
     }
+}
+
+/// What a route says is local as a whole. The route of a single address comes and goes with the address.
+fn local_prefix(route: &RouteMessage) -> Option<LocalPrefix> {
+    if route.header.table != LOCAL_TABLE || route.header.kind != RouteType::Local {
+        return None;
+    }
+    let (mut ifindex, mut network) = (None, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(device) => ifindex = Some(*device),
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                network = Some(IpAddr::from(*address));
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                network = Some(IpAddr::from(*address));
+            }
+            _ => {}
+        }
+    }
+    // The kernel leaves the destination of a default route unsaid.
+    let network = match (network, route.header.address_family) {
+        (Some(network), _) => network,
+        (None, AddressFamily::Inet) => Ipv4Addr::UNSPECIFIED.into(),
+        (None, AddressFamily::Inet6) => Ipv6Addr::UNSPECIFIED.into(),
+        (None, _) => return None,
+    };
+    let net = IpNet::new(network, route.header.destination_prefix_length).ok()?;
+    let prefix = Prefix::new(net).ok()?;
+    (net.prefix_len() < net.max_prefix_len()).then_some(LocalPrefix {
+        ifindex: ifindex?,
+        prefix,
+    })
 }
 
 fn local_address(message: &AddressMessage) -> Option<LocalAddress> {

@@ -148,3 +148,45 @@ fn prefixes_without_a_local_address_are_told() {
     assert_eq!(unmatched, ["203.0.113.0/24", "10.0.0.3/32"]);
     assert_eq!(service.addresses, [ip("192.0.2.1"), ip("192.0.2.2")]);
 }
+
+/// What a service on `prefix` opens where `local` is local as a whole.
+fn opened_whole(local: &str, prefix: &str) -> Vec<String> {
+    let host = Host::default()
+        .device("lo")
+        .local_prefix("127.0.0.0/8")
+        .local_prefix(local)
+        .vrf("BLUE");
+    let leaks = [Leak {
+        services: vec![tcp("ssh", 22, &[prefix])],
+        ..leak("blue", "BLUE")
+    }];
+    let desired = compile(&leaks, host.facts());
+    let service = &desired.vrfs[0].services[0];
+    assert_eq!(
+        service.prefixes.is_empty(),
+        service.unmatched == [prefix.parse().unwrap()]
+    );
+    service.prefixes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_prefix_that_is_local_as_a_whole_is_opened_as_far_as_the_service_goes() {
+    let local = "203.0.113.0/24";
+    assert_eq!(opened_whole(local, "203.0.113.0/24"), [local]);
+    assert_eq!(opened_whole(local, "203.0.0.0/16"), [local]);
+    assert_eq!(
+        opened_whole(local, "203.0.113.128/25"),
+        ["203.0.113.128/25"]
+    );
+    assert_eq!(opened_whole(local, "203.0.113.7/32"), ["203.0.113.7/32"]);
+    assert_eq!(opened_whole(local, "192.0.2.0/24"), [""; 0]);
+    assert_eq!(opened_whole("2001:db8::/64", "::/0"), ["2001:db8::/64"]);
+    assert_eq!(opened_whole("2001:db8::/64", "0.0.0.0/0"), [""; 0]);
+}
+
+#[test]
+fn the_whole_of_loopback_is_opened_only_by_a_prefix_wholly_inside_it() {
+    let local = "203.0.113.0/24";
+    assert_eq!(opened_whole(local, "0.0.0.0/0"), [local]);
+    assert_eq!(opened_whole(local, "127.0.0.0/16"), ["127.0.0.0/16"]);
+}

@@ -1,6 +1,6 @@
 //! A host under test, described the way `ip link` and `ip address` would.
 
-use super::{Link, LinkKind, LocalAddress, NodeFacts, ip};
+use super::{Link, LinkKind, LocalAddress, LocalPrefix, NodeFacts, ip};
 
 /// Builds [`NodeFacts`], numbering links from 1.
 #[derive(Default)]
@@ -29,6 +29,16 @@ impl Host {
         self.0.addresses.push(LocalAddress {
             ifindex,
             address: ip(address),
+        });
+        self
+    }
+
+    /// Makes a prefix local as a whole, by a route to the device added last.
+    pub fn local_prefix(mut self, prefix: &str) -> Self {
+        let ifindex = self.0.links.last().unwrap().ifindex;
+        self.0.prefixes.push(LocalPrefix {
+            ifindex,
+            prefix: prefix.parse().unwrap(),
         });
         self
     }

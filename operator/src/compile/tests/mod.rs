@@ -11,8 +11,8 @@ use std::net::IpAddr;
 
 use self::host::Host;
 use super::{
-    Desired, Leak, Link, LinkKind, LocalAddress, Mode, NodeFacts, Packet, PortRange, Protocol,
-    RefuseReason, Replies, Service, Verdict, compile,
+    Desired, Leak, Link, LinkKind, LocalAddress, LocalPrefix, Mode, NodeFacts, Packet, PortRange,
+    Protocol, RefuseReason, Replies, Service, Verdict, compile,
 };
 
 /// A leak that opens nothing yet.

@@ -57,6 +57,30 @@ fn each_main_address_inside_the_prefix_becomes_a_local_route_and_no_other_does()
 }
 
 #[test]
+fn a_prefix_that_is_local_as_a_whole_becomes_one_local_route() {
+    let host = host().device("dummy0").local_prefix("203.0.113.0/24");
+    let blue = |prefix| Leak {
+        routes: vec![route(prefix, Some("lan"))],
+        ..leak("blue", "BLUE")
+    };
+    assert_eq!(
+        routes(blue("203.0.113.0/24"), &host),
+        ["10 203.0.113.0/24 local dummy0"]
+    );
+    assert_eq!(
+        routes(blue("203.0.113.64/26"), &host),
+        ["10 203.0.113.64/26 local dummy0"]
+    );
+    assert_eq!(
+        routes(blue("203.0.112.0/23"), &host),
+        [
+            "10 203.0.112.0/23 dev lan",
+            "10 203.0.113.0/24 local dummy0"
+        ]
+    );
+}
+
+#[test]
 fn with_a_device_the_prefix_as_a_whole_is_routed_too() {
     let blue = Leak {
         routes: vec![route("2001:db8:1::/64", Some("lan"))],
