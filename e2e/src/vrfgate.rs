@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use crate::{Host, Lab};
 
 /// How long a start or an end may take.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
