@@ -185,6 +185,14 @@ impl Listener {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// Binds the socket to a device now (`SO_BINDTODEVICE`).
+    #[track_caller]
+    pub fn bind_to(&self, device: &str) {
+        self.socket
+            .bind_device(Some(device.as_bytes()))
+            .unwrap_or_else(|error| panic!("binding to {device}: {error}"));
+    }
+
     /// Somebody comes, or has come already.
     #[track_caller]
     pub fn should_hear_something(&self) {

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use aya::{
@@ -128,9 +129,11 @@ pub(crate) fn build(
     netns: &Netns,
     rules: &RuleSet,
     capacity: &Capacity,
+    listeners: &Path,
     record: &mut Record,
 ) -> Result<(Attached, Tables, Pins), Error> {
-    let (mut object, mut maps, staging) = stage(pins, netns, object::load(capacity, None)?)?;
+    let object = object::load(capacity, netns.id(), listeners, None)?;
+    let (mut object, mut maps, staging) = stage(pins, netns, object)?;
     let mut allocation = Allocation::new(&record.slots, std::iter::empty(), maps.counter_slots());
     let tables = Tables::encode(rules, record.former, &mut allocation)?;
     let (slots, _) = allocation.finish();
@@ -144,8 +147,12 @@ pub(crate) fn build(
 
 /// As [`build`], around the maps of the gate that is there. Until the one or the other is gone, both decide,
 /// and agree.
-pub(crate) fn rebuild(pins: &Pins, netns: &Netns) -> Result<(Attached, Pins), Error> {
-    let object = object::load(&Capacity::default(), Some(pins))?;
+pub(crate) fn rebuild(
+    pins: &Pins,
+    netns: &Netns,
+    listeners: &Path,
+) -> Result<(Attached, Pins), Error> {
+    let object = object::load(&Capacity::default(), netns.id(), listeners, Some(pins))?;
     let (mut object, maps, staging) = stage(pins, netns, object)?;
     let attached = attach(netns, &mut object, maps, pins, &staging)?;
     Ok((attached, staging))

@@ -99,7 +99,8 @@ impl Tables {
             .extend(rule.sources.iter().map(|&net| source_prefix(slot, net)));
     }
 
-    /// The rules these entries hold, as far as entries tell: names come from `slots`.
+    /// The rules these entries hold, as far as entries tell: names come from `slots`, and slaves are the
+    /// tracker's business.
     pub(crate) fn decode(&self, slots: &Slots) -> RuleSet {
         let mut rules: BTreeMap<(u32, u32), Vec<Place>> = BTreeMap::new();
         let exact = self
@@ -142,7 +143,10 @@ impl Tables {
                 (ifindex, vrf)
             })
             .collect();
-        RuleSet { vrfs }
+        RuleSet {
+            vrfs,
+            slaves: BTreeMap::new(),
+        }
     }
 }
 
@@ -298,7 +302,7 @@ fn shared(one: &Rule, other: &Rule) -> Option<IpAddr> {
         .map(|net| net.network())
 }
 
-fn mapped(address: IpAddr) -> [u8; 16] {
+pub(crate) fn mapped(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => vrfgate_abi::map_ipv4(address.octets()),
         IpAddr::V6(address) => address.octets(),

@@ -10,7 +10,7 @@ use aya::maps::MapError;
 
 use crate::{
     Capacity, Changes, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, Store, TestPacket,
-    TestRun,
+    TestRun, Tracing,
     attached::{Attached, build, map_error, rebuild},
     encode::Tables,
     error::Doing,
@@ -24,6 +24,7 @@ use crate::{
     status::{self, GateStatus},
     store::Lock,
     sys,
+    tracker::Tracker,
 };
 
 /// The gate of one network namespace, and the right to change it: one process at a time has it.
@@ -33,6 +34,7 @@ pub struct Gate {
     netns: Netns,
     store: Store,
     attached: Attached,
+    tracker: Tracker,
     /// What the maps hold; `None` when a change failed half way and they must be read again.
     tables: Option<Tables>,
     /// What this handle last set the sysctls to.
@@ -81,11 +83,26 @@ impl Gate {
         };
 
         let mut record = Record::new(cookie(&netns)?, former);
-        let (attached, tables, staging) = build(&pins, &netns, rules, capacity, &mut record)?;
+        let mut tracker = Tracker::provide(store, netns.id())?;
+        let listeners = Tracker::listeners_pin(store);
+        let built = tracker
+            .watch(&netns, &rules.slaves)
+            .and_then(|()| build(&pins, &netns, rules, capacity, &listeners, &mut record));
+        let (attached, tables, staging) = match built {
+            Ok(built) => built,
+            Err(error) => {
+                if !predecessor {
+                    // The reason matters more than what may go wrong on the way back.
+                    let _ = Tracker::forget(store, netns.id());
+                }
+                return Err(error);
+            }
+        };
         let mut gate = Self {
             netns,
             store: store.clone(),
             attached,
+            tracker,
             tables: Some(tables),
             sysctls: former,
             record,
@@ -145,10 +162,12 @@ impl Gate {
             )
         })?;
         let record = record_or_lost(store, &netns)?;
+        let tracker = Tracker::provide(store, netns.id())?;
         Ok(Some(Self {
             netns,
             store: store.clone(),
             attached,
+            tracker,
             tables: None,
             sysctls: record.former,
             record,
@@ -156,10 +175,18 @@ impl Gate {
         }))
     }
 
-    /// Whether the gate runs the program that this version of vrfgate would attach.
+    /// Whether the gate runs the program that this version of vrfgate would attach, and asks the tracker that
+    /// there is now.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.record.is_current()
+        let pins = self.store.pins(self.netns.id());
+        self.record.is_current() && self.tracker.is_asked_by(&pins)
+    }
+
+    /// How the gate learns of listeners that are bound to a VRF.
+    #[must_use]
+    pub fn tracing(&self) -> &Tracing {
+        self.tracker.tracing()
     }
 
     /// Puts this version's program into the place of whatever is there. Rules and counters stay, and there
@@ -167,7 +194,8 @@ impl Gate {
     pub fn renew(&mut self) -> Result<(), Error> {
         self.verify()?;
         let pins = self.store.pins(self.netns.id());
-        let (attached, staging) = rebuild(&pins, &self.netns)?;
+        let listeners = Tracker::listeners_pin(&self.store);
+        let (attached, staging) = rebuild(&pins, &self.netns, &listeners)?;
         pins.replace(&staging)
             .and_then(|()| pins.sweep())
             .doing(|| format!("publishing {}", pins.directory().display()))?;
@@ -193,6 +221,7 @@ impl Gate {
         let (slots, fresh) = allocation.finish();
         self.attached.maps.check_room(&target)?;
         self.verify()?;
+        self.tracker.watch(&self.netns, &rules.slaves)?;
 
         // Names are known before the maps use their slots, and for as long as they do.
         self.save_slots(self.record.slots.union(&slots))?;
@@ -215,10 +244,11 @@ impl Gate {
         result
     }
 
-    /// As [`Gate::verify`]; also sets the sysctls anew when something else has changed them since the last
-    /// [`Gate::apply`]. True when they had been changed.
-    pub fn keep(&self) -> Result<bool, Error> {
+    /// As [`Gate::verify`]; also looks for listeners when it is time to, and sets the sysctls anew when
+    /// something else has changed them since the last [`Gate::apply`]. True when they had been changed.
+    pub fn keep(&mut self) -> Result<bool, Error> {
         self.verify()?;
+        self.tracker.keep(&self.netns)?;
         let now = L3mdevAccept::read(&self.netns)
             .doing(|| format!("reading the l3mdev_accept sysctls of {}", self.netns))?;
         if now == self.sysctls {
@@ -232,7 +262,7 @@ impl Gate {
 
     /// What is in force, and what it has done.
     pub fn status(&self) -> Result<GateStatus, Error> {
-        status::of(&self.netns, &self.attached, &self.record)
+        status::of(&self.store, &self.netns, &self.attached, &self.record)
     }
 
     /// As [`Gate::status`], for anybody who may read the pins, without taking the gate over. `None` when
@@ -243,7 +273,7 @@ impl Gate {
             return Ok(None);
         };
         let record = record_or_lost(store, netns)?;
-        status::of(netns, &attached, &record).map(Some)
+        status::of(store, netns, &attached, &record).map(Some)
     }
 
     /// Refusals as they are decided. Each is handed to one reader only.
@@ -272,6 +302,7 @@ impl Gate {
             netns,
             store,
             attached,
+            tracker: _,
             tables: _,
             sysctls: _,
             record,
@@ -283,6 +314,7 @@ impl Gate {
             .doing(|| format!("restoring the l3mdev_accept sysctls of {netns}"))?;
         remove_pins(&store, &netns)?;
         drop(attached);
+        Tracker::forget(&store, netns.id())?;
         forget(&store, &netns, lock)
     }
 
@@ -298,6 +330,7 @@ impl Gate {
                 .doing(|| format!("restoring the l3mdev_accept sysctls of {netns}"))?;
         }
         remove_pins(store, netns)?;
+        Tracker::forget(store, netns.id())?;
         forget(store, netns, lock)?;
         Ok(former.is_some())
     }

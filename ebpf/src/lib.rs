@@ -25,6 +25,7 @@ mod status;
 mod store;
 mod sys;
 mod sysctl;
+mod tracker;
 
 pub use error::Error;
 pub use gate::{Gate, sk_lookup_programs};
@@ -38,4 +39,5 @@ pub use status::{GateStatus, Hits, RuleStatus, SysctlStatus, VrfStatus};
 pub use store::{Store, remove_replaced, replace_file};
 pub use sys::{TestPacket, TestRun};
 pub use sysctl::L3mdevAccept;
+pub use tracker::Tracing;
 pub use vrfgate_abi::{Event, LAYOUT, NO_RULE, REFUSED, WOULD_REFUSE};

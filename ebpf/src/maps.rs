@@ -19,7 +19,19 @@ pub(crate) const PREFIX_RULES: &str = "prefix_rules";
 pub(crate) const SOURCES: &str = "sources";
 pub(crate) const COUNTERS: &str = "counters";
 pub(crate) const EVENTS: &str = "events";
-pub(crate) const ALL: [&str; 6] = [VRFS, RULES, PREFIX_RULES, SOURCES, COUNTERS, EVENTS];
+/// The tracker's, pinned by each gate that uses it.
+pub(crate) const LISTENERS: &str = "listeners";
+/// Those that a gate shares with no other.
+pub(crate) const OWN: [&str; 6] = [VRFS, RULES, PREFIX_RULES, SOURCES, COUNTERS, EVENTS];
+pub(crate) const ALL: [&str; 7] = [
+    VRFS,
+    RULES,
+    PREFIX_RULES,
+    SOURCES,
+    COUNTERS,
+    EVENTS,
+    LISTENERS,
+];
 
 /// The source map's value says nothing: being there is what counts.
 const ALLOWED: u8 = 1;
@@ -299,7 +311,7 @@ impl Iterator for Events {
     }
 }
 
-fn pinned(path: &Path) -> Result<Map, MapError> {
+pub(crate) fn pinned(path: &Path) -> Result<Map, MapError> {
     Map::from_map_data(MapData::from_pin(path)?)
 }
 
@@ -327,7 +339,7 @@ fn missing<'a, K: Copy + 'a>(
 }
 
 /// An entry that somebody else removed first is as gone as it should be.
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(crate) fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {

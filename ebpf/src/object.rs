@@ -1,8 +1,10 @@
 //! The BPF object, compiled in, and how it becomes a program with maps in the kernel.
 
+use std::path::Path;
+
 use aya::{Ebpf, EbpfLoader, programs::SkLookup};
 
-use crate::{Error, store::Pins};
+use crate::{Error, NetnsId, store::Pins};
 
 /// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
 const OBJECT: &[u8] =
@@ -36,21 +38,29 @@ impl Default for Capacity {
     }
 }
 
-/// Which object this is: two builds of vrfgate with the same number have the same program (64-bit FNV-1a).
-pub(crate) const BUILD: u64 = {
+/// Which object this is: two builds of vrfgate with the same number have the same program.
+pub(crate) const BUILD: u64 = fingerprint(OBJECT);
+
+/// 64-bit FNV-1a.
+pub(crate) const fn fingerprint(object: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut i = 0;
-    while i < OBJECT.len() {
+    while i < object.len() {
         // A lossless `into` is no constant function.
-        hash = (hash ^ OBJECT[i] as u64).wrapping_mul(0x0100_0000_01b3);
+        hash = (hash ^ object[i] as u64).wrapping_mul(0x0100_0000_01b3);
         i += 1;
     }
     hash
-};
+}
 
-/// Loads the object's maps; the program follows with [`program`]. With `pinned`, those maps are used and no
-/// others are made.
-pub(crate) fn load(capacity: &Capacity, pinned: Option<&Pins>) -> Result<Ebpf, Error> {
+/// Loads the object's maps for a namespace's gate; the program follows with [`program`]. The tracker's map is
+/// used as it is pinned; with `pinned`, so are all others.
+pub(crate) fn load(
+    capacity: &Capacity,
+    netns: NetnsId,
+    listeners: &Path,
+    pinned: Option<&Pins>,
+) -> Result<Ebpf, Error> {
     let Capacity {
         rules,
         sources,
@@ -59,11 +69,13 @@ pub(crate) fn load(capacity: &Capacity, pinned: Option<&Pins>) -> Result<Ebpf, E
     } = *capacity;
     let mut loader = EbpfLoader::new();
     if let Some(pins) = pinned {
-        for name in crate::maps::ALL {
+        for name in crate::maps::OWN {
             loader.map_pin_path(name, pins.map(name));
         }
     }
     loader
+        .map_pin_path(crate::maps::LISTENERS, listeners)
+        .override_global("NETNS", &netns.0, true)
         // The program follows no kernel structure, so the kernel's own types are of no use to it.
         .btf(None)
         .map_max_entries(crate::maps::RULES, rules)

@@ -8,7 +8,8 @@ use crate::Store;
 
 /// `bpf_sk_lookup.ingress_ifindex` came with 5.17: without it the gate can't tell a VRF's packets.
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// The kernel's type information.
+pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Something the gate can't do without and the machine doesn't have. Reads as one clear line, with the way
 /// to get it.

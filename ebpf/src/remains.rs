@@ -1,7 +1,9 @@
 //! What a gate leaves outside the kernel's maps, and what it owes the namespace: lock, record, pins, and the
 //! former values of the sysctls. Each step by itself; their order is the business of [`Gate`](crate::Gate).
 
-use crate::{Error, L3mdevAccept, Netns, Store, error::Doing, record::Record, store::Lock};
+use crate::{
+    Error, L3mdevAccept, Netns, Store, error::Doing, record::Record, store::Lock, tracker::Tracker,
+};
 
 pub(crate) fn lock(store: &Store, netns: &Netns) -> Result<Lock, Error> {
     store
@@ -54,6 +56,7 @@ pub(crate) fn bury(store: &Store, netns: &Netns) -> Result<(), Error> {
     })?;
     if orphan {
         remove_pins(store, netns)?;
+        Tracker::forget(store, netns.id())?;
         Record::remove(store, netns.id())
             .doing(|| format!("removing {}", store.record(netns.id()).display()))?;
     }

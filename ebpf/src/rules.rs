@@ -104,6 +104,8 @@ pub struct Vrf {
 pub struct RuleSet {
     /// By ifindex of the VRF device.
     pub vrfs: BTreeMap<u32, Vrf>,
+    /// The VRF device that each slave belongs to, both by ifindex: what is bound to a slave listens to its VRF.
+    pub slaves: BTreeMap<u32, u32>,
 }
 
 impl RuleSet {

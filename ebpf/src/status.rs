@@ -4,10 +4,11 @@ use serde::Serialize;
 use vrfgate_abi::{Counters, LAYOUT};
 
 use crate::{
-    Error, L3mdevAccept, Mode, Netns, NetnsId, Rule,
+    Error, L3mdevAccept, Mode, Netns, NetnsId, Rule, Store,
     attached::{Attached, map_error},
     error::Doing,
     record::Record,
+    tracker::Tracker,
 };
 
 /// A gate that is in force.
@@ -22,6 +23,9 @@ pub struct GateStatus {
     pub layout: u32,
     /// `net.ipv4.tcp_l3mdev_accept` and its UDP kin.
     pub sysctls: SysctlStatus,
+    /// Whether tracing programs tell of VRF-bound listeners the moment they listen. Without, vrfgate looks for
+    /// them at intervals.
+    pub tracing: bool,
     /// VRFs that are gated, in order of ifindex.
     pub vrfs: Vec<VrfStatus>,
 }
@@ -88,7 +92,12 @@ impl From<Counters> for Hits {
     }
 }
 
-pub(crate) fn of(netns: &Netns, attached: &Attached, record: &Record) -> Result<GateStatus, Error> {
+pub(crate) fn of(
+    store: &Store,
+    netns: &Netns,
+    attached: &Attached,
+    record: &Record,
+) -> Result<GateStatus, Error> {
     let tables = attached
         .maps
         .read()
@@ -142,6 +151,7 @@ pub(crate) fn of(netns: &Netns, attached: &Attached, record: &Record) -> Result<
                 .doing(|| format!("reading the l3mdev_accept sysctls of {netns}"))?,
             former: record.former,
         },
+        tracing: Tracker::is_tracing(store),
         vrfs,
     })
 }

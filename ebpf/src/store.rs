@@ -104,10 +104,16 @@ impl Store {
     /// Takes the namespace's lock, or says who has it.
     pub(crate) fn lock(&self, id: NetnsId) -> io::Result<Result<Lock, String>> {
         create_directories(&self.run)?;
-        Lock::take(self.run.join(format!("{id}.lock")))
+        Lock::take(&self.run.join(format!("{id}.lock")))
     }
 
-    fn pins_root(&self) -> PathBuf {
+    /// Takes the lock of what all gates share, when its holder has done its short work.
+    pub(crate) fn tracker_lock(&self) -> io::Result<Lock> {
+        create_directories(&self.run)?;
+        Lock::wait(&self.run.join("tracker.lock"))
+    }
+
+    pub(crate) fn pins_root(&self) -> PathBuf {
         self.bpffs.join("vrfgate")
     }
 }
@@ -243,7 +249,7 @@ pub(crate) fn restrict(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(FILE_MODE))
 }
 
-fn create_directories(path: &Path) -> io::Result<()> {
+pub(crate) fn create_directories(path: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)
@@ -285,16 +291,10 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    fn take(path: PathBuf) -> io::Result<Result<Self, String>> {
+    /// Takes a lock, or says who has it.
+    fn take(path: &Path) -> io::Result<Result<Self, String>> {
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(FILE_MODE)
-                .open(&path)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            let file = match Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => file,
                 Err((mut file, nix::Error::EWOULDBLOCK)) => {
                     let mut holder = String::new();
@@ -303,16 +303,36 @@ impl Lock {
                 }
                 Err((_, error)) => return Err(error.into()),
             };
-            // Whoever held it before may have removed the file between our open and our lock.
-            let current = fs::metadata(&path).ok().map(|metadata| metadata.ino());
-            if current != Some(file.metadata()?.ino()) {
-                continue;
+            if let Some(lock) = Self::of(file, path)? {
+                return Ok(Ok(lock));
             }
-            file.set_len(0)?;
-            file.rewind()?;
-            write!(file, "{}", std::process::id())?;
-            return Ok(Ok(Self { file, path }));
         }
+    }
+
+    /// Takes a lock once nobody has it.
+    fn wait(path: &Path) -> io::Result<Self> {
+        loop {
+            let file = Flock::lock(open_lock(path)?, FlockArg::LockExclusive)
+                .map_err(|(_, error)| error)?;
+            if let Some(lock) = Self::of(file, path)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// `None` when whoever held the lock before removed its file between our opening and our locking it.
+    fn of(mut file: Flock<File>, path: &Path) -> io::Result<Option<Self>> {
+        let current = fs::metadata(path).ok().map(|metadata| metadata.ino());
+        if current != Some(file.metadata()?.ino()) {
+            return Ok(None);
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{}", std::process::id())?;
+        Ok(Some(Self {
+            file,
+            path: path.to_owned(),
+        }))
     }
 
     /// Releases the lock and leaves no file behind.
@@ -322,6 +342,16 @@ impl Lock {
         drop(file);
         Ok(())
     }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -342,7 +372,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..5000 {
-                        let Ok(lock) = Lock::take(path.clone()).unwrap() else {
+                        let Ok(lock) = Lock::take(&path).unwrap() else {
                             continue;
                         };
                         assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);

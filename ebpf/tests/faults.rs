@@ -193,7 +193,7 @@ fn a_former_udp_sysctl_stays_open_without_a_udp_rule() {
 }
 
 #[test]
-fn only_root_and_its_group_can_look_at_the_record_and_the_lock() {
+fn only_root_and_its_group_can_look_at_the_record_and_the_locks() {
     let sandbox = Sandbox::new();
     let _gate = sandbox.attach(&ssh());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -202,7 +202,7 @@ fn only_root_and_its_group_can_look_at_the_record_and_the_lock() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(files.len(), 2, "{files:?}");
+    assert_eq!(files.len(), 3, "{files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o640, "{}", file.display());
     }
@@ -256,6 +256,7 @@ fn two_vrfs_of_one_name_are_refused() {
     };
     let twice = RuleSet {
         vrfs: [(0, blue.clone()), (7, blue)].into(),
+        slaves: [].into(),
     };
     assert!(matches!(
         gate.apply(&twice),

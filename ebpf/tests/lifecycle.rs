@@ -363,7 +363,7 @@ fn a_store_that_is_no_bpffs_is_refused_with_the_command_that_helps() {
 #[test]
 fn a_sysctl_that_something_else_changes_is_set_again_and_said() {
     let sandbox = Sandbox::new();
-    let gate = sandbox.attach(&ssh());
+    let mut gate = sandbox.attach(&ssh());
     assert!(!gate.keep().unwrap());
     sandbox.set_sysctl("tcp", false);
     sandbox.set_sysctl("udp", true);

@@ -1,6 +1,7 @@
 //! Who gets in, and who does not.
 
 mod audit;
+mod bound;
 mod changes;
 mod groups;
 mod model;
@@ -13,6 +14,7 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     [
         audit::tests(),
+        bound::tests(),
         changes::tests(),
         groups::tests(),
         model::tests(),

@@ -1,6 +1,6 @@
 //! What is listed is open, and nothing beside it.
 
-use vrfgate_e2e::{Lab, ReplyFrom};
+use vrfgate_e2e::ReplyFrom;
 
 use crate::{
     leaks::{leak, open_tcp, service},
@@ -19,8 +19,7 @@ tests! {
         a_service_without_addresses_is_open_on_the_prefixes_of_the_routes,
         only_listed_sources_are_let_in,
         two_vrfs_with_the_same_clients_get_each_their_own_services,
-        main_routing_domain_clients_are_none_of_the_gates_business,
-        a_vrf_bound_listener_that_is_not_listed_is_refused;
+        main_routing_domain_clients_are_none_of_the_gates_business;
 }
 
 fn the_listed_port_is_open_and_its_neighbours_are_closed(net: &Net) {
@@ -198,18 +197,4 @@ fn main_routing_domain_clients_are_none_of_the_gates_business(net: &Net) {
 
     lab.connect(net.main(22)).should_reach("ssh");
     lab.ask(net.main(53)).should_reach("dns");
-}
-
-/// Row 6 of the facts. The gate is to learn of VRF-bound sockets; then this changes.
-fn a_vrf_bound_listener_that_is_not_listed_is_refused(net: &Net) {
-    let (lab, client): (Lab, _) = net.one_vrf();
-    let _bgp = lab.listen("bgp").bound_to("BLUE").tcp(net.any(179));
-    client.connect(net.main(179)).should_reach("bgp");
-    let vrfgate = lab.vrfgate();
-
-    vrfgate.apply(&open_tcp("BLUE", net, &[22]));
-    client.connect(net.main(179)).should_be_refused();
-
-    vrfgate.apply(&open_tcp("BLUE", net, &[22, 179]));
-    client.connect(net.main(179)).should_reach("bgp");
 }

@@ -12,10 +12,15 @@
 )]
 
 mod block;
+mod listeners;
 #[cfg(feature = "user")]
 mod pod;
 
 pub use block::{LARGEST_BLOCK, PortBlock, PortBlocks};
+pub use listeners::{
+    ANY_IPV4, ANY_IPV6, ListenerKey, Listeners, ON_DEVICE, ON_SLAVE, SOCKET_DUAL_STACK, SlaveKey,
+    SocketOffsets, TrackedSocket, UNBOUND,
+};
 
 /// Version of the map layout. Part of the pin path, so that a layout is never read as another.
 pub const LAYOUT: u32 = 1;

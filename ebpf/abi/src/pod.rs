@@ -2,7 +2,10 @@
 
 use aya::Pod;
 
-use crate::{Counters, PrefixRule, RuleKey, RuleValue, Source, VrfPolicy};
+use crate::{
+    Counters, ListenerKey, Listeners, PrefixRule, RuleKey, RuleValue, SlaveKey, SocketOffsets,
+    Source, TrackedSocket, VrfPolicy,
+};
 
 // SAFETY: each type below is `repr(C)`, holds only integers and arrays of integers, and has no padding
 // (the sizes asserted in lib.rs equal the sums of the fields), so every byte pattern is a valid value and
@@ -18,3 +21,13 @@ unsafe impl Pod for RuleValue {}
 unsafe impl Pod for Source {}
 // SAFETY: as above.
 unsafe impl Pod for Counters {}
+// SAFETY: as above; of these, the sizes are asserted in listeners.rs.
+unsafe impl Pod for ListenerKey {}
+// SAFETY: as above.
+unsafe impl Pod for Listeners {}
+// SAFETY: as above.
+unsafe impl Pod for TrackedSocket {}
+// SAFETY: as above.
+unsafe impl Pod for SlaveKey {}
+// SAFETY: as above.
+unsafe impl Pod for SocketOffsets {}

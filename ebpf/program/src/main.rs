@@ -9,14 +9,17 @@
 #![no_std]
 #![no_main]
 
+mod bound;
 mod lookup;
 mod maps;
+mod tracked;
 
 use aya_ebpf::{
     bindings::sk_action::{SK_DROP, SK_PASS},
     macros::sk_lookup,
     programs::SkLookupContext,
 };
+use bound::bound_listener_waits;
 use lookup::Lookup;
 use maps::{Tally, find_rule, report, source_allowed, vrf_policy};
 use vrfgate_abi::{NO_RULE, RULE_RESTRICTED, TCP, VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP};
@@ -50,8 +53,10 @@ fn decide(packet: &Lookup<'_>) -> u32 {
     }
 
     // 3. A socket bound to this VRF or to one of its slaves waits for the packet: the kernel itself will
-    //    prefer it. (The map of bound sockets comes with the node engine; until then this step is empty,
-    //    and a VRF-bound listener needs a rule like any other.)
+    //    prefer it. Clients bound to the VRF get their answers by this, too.
+    if bound_listener_waits(packet) {
+        return SK_PASS;
+    }
 
     // 4. Nobody asked for it. An audited VRF lets it in all the same, and says so.
     let audited = policy.flags & VRF_AUDIT != 0;

@@ -191,6 +191,7 @@ pub fn vrf(ifindex: u32, mode: Mode, rules: Vec<Rule>) -> RuleSet {
         rules,
     };
     RuleSet {
+        slaves: [].into(),
         vrfs: [(ifindex, vrf)].into(),
     }
 }

@@ -27,6 +27,8 @@ pub struct GatedVrf {
     pub name: String,
     /// Index of the VRF device.
     pub ifindex: u32,
+    /// Indexes of the devices that are enslaved to it: who is bound to one of them listens to the VRF.
+    pub slaves: Vec<u32>,
     /// What happens to packets that no service lets in.
     pub mode: Mode,
     /// Whether any leak names this VRF. Without one, the VRF shall behave as it did before.
@@ -87,7 +89,7 @@ pub fn compile(leaks: &[Leak], facts: &NodeFacts) -> Desired {
         .links
         .iter()
         .filter(|link| is_vrf(link))
-        .map(|link| gated_vrf(link, leaks, &addresses, &facts.prefixes))
+        .map(|link| gated_vrf(link, leaks, &addresses, facts))
         .collect();
     vrfs.sort_by_key(|vrf| vrf.ifindex);
     let waiting = leaks
@@ -111,7 +113,7 @@ fn gated_vrf(
     link: &Link,
     leaks: &[Leak],
     addresses: &[(IpAddr, Domain)],
-    prefixes: &[LocalPrefix],
+    facts: &NodeFacts,
 ) -> GatedVrf {
     let named: Vec<&Leak> = leaks
         .iter()
@@ -122,12 +124,13 @@ fn gated_vrf(
     GatedVrf {
         name: link.name.clone(),
         ifindex: link.ifindex,
+        slaves: facts.slaves_of(link.ifindex),
         mode: if audited { Mode::Audit } else { Mode::Enforce },
         named_by_leak: !named.is_empty(),
         services: named
             .iter()
             .flat_map(|leak| leak.services.iter().map(|service| (&leak.name, service)))
-            .map(|(leak, service)| open_service(leak, service, &candidates, prefixes))
+            .map(|(leak, service)| open_service(leak, service, &candidates, &facts.prefixes))
             .collect(),
     }
 }

@@ -89,6 +89,14 @@ impl NodeFacts {
             .collect()
     }
 
+    /// Ifindexes of the devices right below another one, in order.
+    pub(super) fn slaves_of(&self, master: u32) -> Vec<u32> {
+        let slaves = self.links.iter().filter(|link| link.master == Some(master));
+        let mut slaves: Vec<u32> = slaves.map(|link| link.ifindex).collect();
+        slaves.sort_unstable();
+        slaves
+    }
+
     fn by_ifindex(&self) -> HashMap<u32, &Link> {
         self.links.iter().map(|link| (link.ifindex, link)).collect()
     }

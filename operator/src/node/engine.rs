@@ -86,7 +86,7 @@ impl Engine {
     /// changed the sysctls. When the gate isn't in force, they are 0 by now, and the next
     /// [`Engine::reconcile`] puts in a new gate.
     pub fn keep(&mut self) -> Result<bool, Error> {
-        let Some(gate) = &self.gate else {
+        let Some(gate) = &mut self.gate else {
             return Ok(false);
         };
         let result = gate.keep();
@@ -99,8 +99,13 @@ impl Engine {
 
 fn rule_set(desired: &Desired) -> RuleSet {
     let vrfs = desired.vrfs.iter().map(|vrf| (vrf.ifindex, gated(vrf)));
+    let slaves = desired
+        .vrfs
+        .iter()
+        .flat_map(|vrf| vrf.slaves.iter().map(|slave| (*slave, vrf.ifindex)));
     RuleSet {
         vrfs: vrfs.collect(),
+        slaves: slaves.collect(),
     }
 }
 

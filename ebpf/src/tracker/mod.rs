@@ -1,0 +1,206 @@
+//! The tracker of listeners: one for all gates of a machine. Owns the maps that tell a gate whether a socket
+//! bound to its VRF waits for a packet, and the tracing programs that keep them; knows nothing of rules.
+//!
+//! The maps and the programs are pinned, so they go on when no vrfgate runs. Sockets are counted by the tracing
+//! programs at the moment they open; [`Tracker::sync`] looks at a namespace's sockets by `sock_diag` for what
+//! opened before the programs came, and for whatever else they may have missed. Where the kernel won't have
+//! tracing programs, it is all there is, and wants to be called often.
+//!
+//! ```text
+//! tracker-v1/listeners, sockets, slaves, namespaces
+//! tracker-v1/links-BUILD/tcp_state, udp_bind, udp_close
+//! ```
+
+mod maps;
+mod offsets;
+mod pins;
+mod programs;
+mod sync;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use vrfgate_abi::{ListenerKey, Listeners};
+
+use self::{maps::TrackerMaps, pins::TrackerPins, sync::Patience};
+use crate::{
+    Error, Netns, NetnsId, Store,
+    attached::map_error,
+    error::{Doing, causes},
+    open_sockets,
+    store::{Lock, Pins},
+};
+
+/// How often sockets are looked at while tracing programs watch them, too: they miss a socket that is bound to
+/// a device after it got its port.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How a gate learns of listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// By tracing programs, at the moment they listen.
+    On,
+    /// By looking at intervals, because the kernel won't have the programs, for this reason.
+    Off(String),
+}
+
+/// The tracker as one namespace's gate uses it.
+pub(crate) struct Tracker {
+    maps: TrackerMaps,
+    tracing: Tracing,
+    netns: NetnsId,
+    /// What [`Tracker::watch`] wrote last; `None` before.
+    slaves: Option<BTreeMap<u32, u32>>,
+    looked: Option<Instant>,
+    /// Sockets that are tracked and were not to be seen when looked for.
+    suspects: HashSet<u64>,
+    /// Counts that were not what the tracked sockets add up to.
+    miscounts: HashMap<ListenerKey, Listeners>,
+}
+
+impl Tracker {
+    /// Finds the machine's tracker or makes it, and takes it over from another version.
+    pub(crate) fn provide(store: &Store, netns: NetnsId) -> Result<Self, Error> {
+        let pins = TrackerPins::of(store);
+        let doing = || format!("making {}", pins.directory().display());
+        let lock = lock(store)?;
+        if !pins.are_complete().doing(doing)? {
+            pins.remove().doing(doing)?;
+            let staging = pins.stage().doing(doing)?;
+            programs::make_maps(&staging)?;
+            pins.publish(&staging).doing(doing)?;
+        }
+        let tracing = programs::attach(&pins)?;
+        let maps = TrackerMaps::open(&pins)
+            .and_then(|mut maps| maps.register(netns).map(|()| maps))
+            .map_err(|cause| tracker_error("opening", &cause))?;
+        // The file stays while there is a tracker.
+        drop(lock);
+        Ok(Self {
+            maps,
+            tracing,
+            netns,
+            slaves: None,
+            looked: None,
+            suspects: HashSet::new(),
+            miscounts: HashMap::new(),
+        })
+    }
+
+    /// Where the map is pinned that gates ask.
+    pub(crate) fn listeners_pin(store: &Store) -> PathBuf {
+        TrackerPins::of(store).map(maps::LISTENERS)
+    }
+
+    /// Whether a gate's program asks this tracker: somebody may have removed the one that it was made with.
+    pub(crate) fn is_asked_by(&self, gate: &Pins) -> bool {
+        self.maps.are_asked_by(gate).unwrap_or(false)
+    }
+
+    /// Whether a machine's tracker is kept by tracing programs.
+    pub(crate) fn is_tracing(store: &Store) -> bool {
+        TrackerPins::of(store).have_links()
+    }
+
+    /// How listeners are learned of.
+    pub(crate) fn tracing(&self) -> &Tracing {
+        &self.tracing
+    }
+
+    /// Counts the namespace's listeners from now on. `slaves` are the ifindexes of all slaves of VRFs, and of
+    /// their VRFs.
+    pub(crate) fn watch(
+        &mut self,
+        netns: &Netns,
+        slaves: &BTreeMap<u32, u32>,
+    ) -> Result<(), Error> {
+        if self.slaves.as_ref() == Some(slaves) {
+            return Ok(());
+        }
+        self.maps
+            .watch(self.netns, slaves)
+            .map_err(|cause| map_error("writing the tracker's part of", netns, cause))?;
+        self.slaves = Some(slaves.clone());
+        self.sync(netns)
+    }
+
+    /// Looks at the namespace's sockets when it is time to.
+    pub(crate) fn keep(&mut self, netns: &Netns) -> Result<(), Error> {
+        let due = match (&self.tracing, self.looked) {
+            (Tracing::On, Some(looked)) => looked.elapsed() >= LOOK_EVERY,
+            (Tracing::Off(_), _) | (Tracing::On, None) => true,
+        };
+        if due { self.sync(netns) } else { Ok(()) }
+    }
+
+    /// Makes the counts what the namespace's sockets say.
+    fn sync(&mut self, netns: &Netns) -> Result<(), Error> {
+        let patience = match self.tracing {
+            Tracing::On => Patience::WithTracing,
+            Tracing::Off(_) => Patience::None,
+        };
+        let failed = |cause| map_error("comparing with its sockets", netns, cause);
+        // Read before the sockets are listed: what is closed in between shows as a suspect, no more.
+        let tracked = self.maps.sockets_of(self.netns).map_err(failed)?;
+        let slaves = self.slaves.clone().unwrap_or_default();
+        let listed = |netns| {
+            open_sockets(netns).map(|sockets| sync::described(&sockets, self.netns, &slaves))
+        };
+        let plan = sync::plan(&tracked, &listed(netns)?, &self.suspects, patience);
+        let added = self.maps.carry_out(&plan).map_err(failed)?;
+        if !added.is_empty() && patience == Patience::WithTracing {
+            // Closed since they were listed, and so by now counted out by nobody.
+            let still = listed(netns)?;
+            let gone = added.iter().filter(|cookie| !still.contains_key(cookie));
+            self.maps.count_out(gone.copied()).map_err(failed)?;
+        }
+        self.suspects = plan.suspects;
+        self.miscounts = self
+            .maps
+            .recount(self.netns, &self.miscounts, patience)
+            .map_err(failed)?;
+        self.looked = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Forgets a namespace's listeners. The last gate takes the tracker with it.
+    pub(crate) fn forget(store: &Store, netns: NetnsId) -> Result<(), Error> {
+        let pins = TrackerPins::of(store);
+        if !pins
+            .exist()
+            .doing(|| format!("looking at {}", pins.directory().display()))?
+        {
+            return Ok(());
+        }
+        let lock = lock(store)?;
+        let doing = || format!("removing {}", pins.directory().display());
+        let last = if pins.are_complete().doing(doing)? {
+            TrackerMaps::open(&pins)
+                .and_then(|mut maps| maps.forget(netns))
+                .map_err(|cause| tracker_error("changing", &cause))?
+        } else {
+            store.namespaces().doing(doing)?.is_empty()
+        };
+        if last {
+            pins.remove().doing(doing)?;
+            lock.remove().doing(doing)?;
+        }
+        Ok(())
+    }
+}
+
+fn lock(store: &Store) -> Result<Lock, Error> {
+    store
+        .tracker_lock()
+        .doing(|| format!("locking the tracker in {}", store.run_directory().display()))
+}
+
+fn tracker_error(doing: &str, cause: &aya::maps::MapError) -> Error {
+    Error::Io {
+        doing: format!("{doing} the tracker's maps"),
+        cause: std::io::Error::other(causes(cause)),
+    }
+}

@@ -1,0 +1,214 @@
+//! Where the running kernel keeps what the tracer reads of a socket, from the kernel's BTF
+//! (Documentation/bpf/btf.rst). aya reads BTF too, but keeps members of structures to itself.
+
+use std::{collections::HashMap, fs, io, path::Path};
+
+use vrfgate_abi::SocketOffsets;
+
+/// Magic number at the beginning of BTF.
+const MAGIC: u16 = 0xeb9f;
+/// Bytes of the record that begins each type.
+const TYPE_SIZE: usize = 12;
+/// Bytes of a member of a structure.
+const MEMBER_SIZE: usize = 12;
+/// Kinds that hold members.
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+
+/// Reads the offsets from `/sys/kernel/btf/vmlinux` or a file like it.
+pub(super) fn socket_offsets(btf: &Path) -> io::Result<SocketOffsets> {
+    let bytes = fs::read(btf)?;
+    Btf::parse(&bytes)
+        .and_then(|btf| btf.socket_offsets())
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it doesn't tell where a socket's port, addresses and namespace are",
+            )
+        })
+}
+
+/// A place in a structure, in bits.
+#[derive(Clone, Copy)]
+struct Place {
+    bits: u32,
+    type_id: u32,
+}
+
+impl Place {
+    fn bytes(self) -> u32 {
+        self.bits / 8
+    }
+}
+
+struct Btf<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+    /// Where each type begins, by number; the first is that of type 1.
+    starts: Vec<usize>,
+    /// Numbers of named structures.
+    structs: HashMap<&'a [u8], u32>,
+}
+
+impl<'a> Btf<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        if u16::from_ne_bytes(*bytes.first_chunk()?) != MAGIC {
+            return None;
+        }
+        let header = |at: usize| word(bytes, at).and_then(|word| usize::try_from(word).ok());
+        let body = bytes.get(header(4)?..)?;
+        let types = body.get(header(8)?..)?.get(..header(12)?)?;
+        let strings = body.get(header(16)?..)?.get(..header(20)?)?;
+        let mut btf = Self {
+            types,
+            strings,
+            starts: Vec::new(),
+            structs: HashMap::new(),
+        };
+        let mut at = 0;
+        while at < types.len() {
+            let info = word(types, at + 4)?;
+            btf.starts.push(at);
+            if kind(info) == STRUCT {
+                let number = u32::try_from(btf.starts.len()).ok()?;
+                btf.structs.insert(btf.name(word(types, at)?)?, number);
+            }
+            at += TYPE_SIZE + trailing(info)?;
+        }
+        Some(btf)
+    }
+
+    fn socket_offsets(&self) -> Option<SocketOffsets> {
+        let common = self.structure(b"sock_common")?;
+        // The first member of `struct sock`, so offsets from the one are offsets from the other.
+        let of_common = |name: &[u8]| Some(self.member(common, name)?.bytes());
+        let ipv6_only = self.member(common, b"skc_ipv6only")?;
+        let sock = self.structure(b"sock")?;
+        let namespace = self.member(self.structure(b"net")?, b"ns")?;
+        let inode = self.member(namespace.type_id, b"inum")?;
+        Some(SocketOffsets {
+            family: of_common(b"skc_family")?,
+            port: of_common(b"skc_num")?,
+            device: of_common(b"skc_bound_dev_if")?,
+            ipv4: of_common(b"skc_rcv_saddr")?,
+            ipv6: of_common(b"skc_v6_rcv_saddr")?,
+            ipv6_only: ipv6_only.bytes(),
+            ipv6_only_mask: bit_mask(ipv6_only.bits % 8),
+            protocol: self.member(sock, b"sk_protocol")?.bytes(),
+            net: of_common(b"skc_net")?,
+            inode: namespace.bytes() + inode.bytes(),
+        })
+    }
+
+    fn structure(&self, name: &[u8]) -> Option<u32> {
+        self.structs.get(name).copied()
+    }
+
+    /// A member by name, looked for in unnamed structures and unions within, too.
+    fn member(&self, structure: u32, name: &[u8]) -> Option<Place> {
+        let start = *self
+            .starts
+            .get(usize::try_from(structure).ok()?.checked_sub(1)?)?;
+        let info = word(self.types, start + 4)?;
+        if !matches!(kind(info), STRUCT | UNION) {
+            return None;
+        }
+        (0..count(info)).find_map(|index| {
+            let at = start + TYPE_SIZE + index * MEMBER_SIZE;
+            let type_id = word(self.types, at + 4)?;
+            let offset = word(self.types, at + 8)?;
+            // With the flag, the upper 8 bits are the size of a bit field.
+            let bits = if has_bit_fields(info) {
+                offset & 0x00ff_ffff
+            } else {
+                offset
+            };
+            let found = self.name(word(self.types, at)?)?;
+            if found == name {
+                return Some(Place { bits, type_id });
+            }
+            if !found.is_empty() {
+                return None;
+            }
+            let inner = self.member(type_id, name)?;
+            Some(Place {
+                bits: bits + inner.bits,
+                ..inner
+            })
+        })
+    }
+
+    fn name(&self, offset: u32) -> Option<&'a [u8]> {
+        self.strings
+            .get(usize::try_from(offset).ok()?..)?
+            .split(|byte| *byte == 0)
+            .next()
+    }
+}
+
+/// The bit as a mask of its byte: the kernel lays bit fields out from the lowest bit up where bytes do, too.
+fn bit_mask(bit: u32) -> u32 {
+    if cfg!(target_endian = "little") {
+        1 << bit
+    } else {
+        0x80 >> bit
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn kind(info: u32) -> u32 {
+    info >> 24 & 0x1f
+}
+
+fn has_bit_fields(info: u32) -> bool {
+    info >> 31 != 0
+}
+
+fn count(info: u32) -> usize {
+    (info & 0xffff) as usize
+}
+
+/// Bytes that follow the record of a type; `None` for a kind that came after this was written.
+fn trailing(info: u32) -> Option<usize> {
+    Some(match kind(info) {
+        // Integers, variables, tags of declarations.
+        1 | 14 | 17 => 4,
+        // Arrays.
+        3 => 12,
+        STRUCT | UNION => count(info) * MEMBER_SIZE,
+        // Enumerations, prototypes of functions.
+        6 | 13 => count(info) * 8,
+        // Sections of data, enumerations of 64 bits.
+        15 | 19 => count(info) * 12,
+        // Pointers, forward declarations, names, qualifiers, functions, floats, tags of types.
+        2 | 7..=12 | 16 | 18 => 0,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_tells_where_everything_is() {
+        let offsets = socket_offsets(Path::new("/sys/kernel/btf/vmlinux")).unwrap();
+        // The head of `struct sock_common` has not moved since 2.6.38: addresses, hash, then the ports.
+        assert_eq!((offsets.ipv4, offsets.port), (4, 14));
+        assert_eq!(offsets.ipv6_only_mask.count_ones(), 1);
+        assert!(offsets.protocol > offsets.ipv6 && offsets.inode > 0);
+    }
+
+    #[test]
+    fn what_is_no_btf_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for content in [&b""[..], b"\x9f\xeb", &[0; 64]] {
+            fs::write(file.path(), content).unwrap();
+            let error = socket_offsets(file.path()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{content:?}");
+        }
+    }
+}
