@@ -110,7 +110,16 @@ impl Store {
     /// Takes the lock of what all gates share, when its holder has done its short work.
     pub(crate) fn tracker_lock(&self) -> io::Result<Lock> {
         create_directories(&self.run)?;
-        Lock::wait(&self.run.join("tracker.lock"))
+        Lock::wait(&self.tracker_lock_path())
+    }
+
+    /// Whether anybody ever took that lock, and nobody removed it since.
+    pub(crate) fn has_tracker_lock(&self) -> io::Result<bool> {
+        self.tracker_lock_path().try_exists()
+    }
+
+    fn tracker_lock_path(&self) -> PathBuf {
+        self.run.join("tracker.lock")
     }
 
     pub(crate) fn pins_root(&self) -> PathBuf {

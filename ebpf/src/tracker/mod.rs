@@ -169,10 +169,9 @@ impl Tracker {
     /// Forgets a namespace's listeners. The last gate takes the tracker with it.
     pub(crate) fn forget(store: &Store, netns: NetnsId) -> Result<(), Error> {
         let pins = TrackerPins::of(store);
-        if !pins
-            .exist()
-            .doing(|| format!("looking at {}", pins.directory().display()))?
-        {
+        let looking = || format!("looking at {}", pins.directory().display());
+        // The lock goes after the pins, so it may be all that is left by a process that was killed.
+        if !pins.exist().doing(looking)? && !store.has_tracker_lock().doing(looking)? {
             return Ok(());
         }
         let lock = lock(store)?;
