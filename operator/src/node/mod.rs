@@ -6,11 +6,13 @@
 mod engine;
 mod facts;
 mod files;
+mod keeper;
 mod report;
 mod routes;
 
 pub use engine::{Engine, Outcome};
 pub use facts::{FactsError, Watcher};
 pub use files::LeakFiles;
+pub use keeper::{KeepError, Keeper, Stir};
 pub use report::{LeakReport, LeakState, Report, RouteReport, RouteState};
 pub use routes::{PROTOCOL, Refusal, RouteOutcome};
