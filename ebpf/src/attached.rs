@@ -32,6 +32,8 @@ pub(crate) struct Attached {
     link: OwnedFd,
     program: OwnedFd,
     pub(crate) maps: Maps,
+    /// Every map by name, those too that only the program uses, so that all can be pinned again.
+    held: Vec<(&'static str, OwnedFd)>,
 }
 
 impl Attached {
@@ -84,6 +86,7 @@ impl Attached {
             link,
             program,
             maps,
+            held: hold(pins).doing(looking)?,
         };
         attached.verify(netns)?;
         Ok(Some(attached))
@@ -108,6 +111,26 @@ impl Attached {
             netns: netns.to_string(),
             why: why.into(),
         })
+    }
+
+    /// Pins everything anew, in the place of what is left of the pins.
+    pub(crate) fn pin_again(&self, pins: &Pins) -> io::Result<()> {
+        let staging = pins.stage()?;
+        let maps = self.held.iter().map(|(name, map)| (staging.map(name), map));
+        let others = [
+            (staging.program(), &self.program),
+            (staging.link(), &self.link),
+        ];
+        for (path, object) in maps.chain(others) {
+            sys::pin(object.as_fd(), &path)?;
+            restrict(&path)?;
+        }
+        if pins.exist()? {
+            pins.replace(&staging)?;
+        } else {
+            pins.publish(staging)?;
+        }
+        pins.sweep()
     }
 
     /// Kernel-wide number of the program.
@@ -208,10 +231,17 @@ fn attach(
         program: sys::open_pin(&staging.program())
             .doing(|| format!("opening {}", staging.program().display()))?,
         maps,
+        held: hold(staging).doing(|| format!("opening {}", staging.directory().display()))?,
     };
     drop(link);
     attached.verify(netns)?;
     Ok(attached)
+}
+
+/// Opens every pinned map.
+fn hold(pins: &Pins) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+    let open = |name| Ok((name, sys::open_pin(&pins.map(name))?));
+    maps::ALL.into_iter().map(open).collect()
 }
 
 fn pinning(pins: &Pins, error: String) -> Error {

@@ -24,8 +24,13 @@ use crate::{
     status::{self, GateStatus},
     store::Lock,
     sys,
+    sysctl::Switches,
     tracker::Tracker,
 };
+
+mod keep;
+
+pub use keep::Mended;
 
 /// The gate of one network namespace, and the right to change it: one process at a time has it.
 ///
@@ -39,6 +44,8 @@ pub struct Gate {
     tables: Option<Tables>,
     /// What this handle last set the sysctls to.
     sysctls: L3mdevAccept,
+    /// Open for [`Gate::keep`] once it has looked.
+    switches: Option<Switches>,
     record: Record,
     lock: Lock,
 }
@@ -105,6 +112,7 @@ impl Gate {
             tracker,
             tables: Some(tables),
             sysctls: former,
+            switches: None,
             record,
             lock,
         };
@@ -170,6 +178,7 @@ impl Gate {
             tracker,
             tables: None,
             sysctls: record.former,
+            switches: None,
             record,
             lock,
         }))
@@ -244,22 +253,6 @@ impl Gate {
         result
     }
 
-    /// As [`Gate::verify`]; also looks for listeners when it is time to, and sets the sysctls anew when
-    /// something else has changed them since the last [`Gate::apply`]. True when they had been changed.
-    pub fn keep(&mut self) -> Result<bool, Error> {
-        self.verify()?;
-        self.tracker.keep(&self.netns)?;
-        let now = L3mdevAccept::read(&self.netns)
-            .doing(|| format!("reading the l3mdev_accept sysctls of {}", self.netns))?;
-        if now == self.sysctls {
-            return Ok(false);
-        }
-        self.sysctls
-            .write(&self.netns)
-            .doing(|| format!("setting the l3mdev_accept sysctls of {}", self.netns))?;
-        Ok(true)
-    }
-
     /// What is in force, and what it has done.
     pub fn status(&self) -> Result<GateStatus, Error> {
         status::of(&self.store, &self.netns, &self.attached, &self.record)
@@ -305,6 +298,7 @@ impl Gate {
             tracker: _,
             tables: _,
             sysctls: _,
+            switches: _,
             record,
             lock,
         } = self;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -57,7 +57,7 @@ impl Netns {
         }
     }
 
-    fn open_path(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open_path(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         // Checked, because any file has an inode number, and a wrong one would name the wrong pins.
         let filesystem = nix::sys::statfs::fstatfs(&file)?.filesystem_type();
@@ -81,6 +81,18 @@ impl Netns {
     #[must_use]
     pub fn id(&self) -> NetnsId {
         self.id
+    }
+
+    /// Whether the name or path that it was opened by still stands for it. When not, the namespace is on its
+    /// way out: it lives on only in what is inside, and in this value.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        self.path == Path::new(OWN)
+            || match (fs::metadata(&self.path), self.file.metadata()) {
+                (Ok(named), Ok(ours)) => place(named) == place(ours),
+                _ => false,
+            }
     }
 
     /// A number no other namespace has had or will have before the next boot.

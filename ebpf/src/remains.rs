@@ -47,14 +47,17 @@ pub(crate) fn left_behind(store: &Store, netns: &Netns) -> Result<Option<L3mdevA
     Ok(pinned.then_some(L3mdevAccept::CLOSED))
 }
 
+/// Whether the record is that of a namespace that is gone and whose number ours has now.
+pub(crate) fn is_orphan(store: &Store, netns: &Netns) -> Result<bool, Error> {
+    let cookie = cookie(netns)?;
+    Record::is_orphan(store, netns.id(), cookie)
+        .doing(|| format!("reading {}", store.record(netns.id()).display()))
+}
+
 /// Removes pins and record of a namespace that is gone and whose number ours has now. They say nothing of
 /// ours.
 pub(crate) fn bury(store: &Store, netns: &Netns) -> Result<(), Error> {
-    let orphan = cookie(netns).and_then(|cookie| {
-        Record::is_orphan(store, netns.id(), cookie)
-            .doing(|| format!("reading {}", store.record(netns.id()).display()))
-    })?;
-    if orphan {
+    if is_orphan(store, netns)? {
         remove_pins(store, netns)?;
         Tracker::forget(store, netns.id())?;
         Record::remove(store, netns.id())

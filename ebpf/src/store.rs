@@ -2,6 +2,8 @@
 //! permissions and the order in which files appear; knows nothing of what is in them.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -82,6 +84,37 @@ impl Store {
         Ok(ids)
     }
 
+    /// Namespaces that have anything at all here, be it half removed, in order of their identity.
+    pub(crate) fn traces(&self) -> io::Result<BTreeSet<NetnsId>> {
+        let mut ids = BTreeSet::new();
+        for directory in [&self.pins_root(), &self.run] {
+            let entries = match fs::read_dir(directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                ids.extend(owner(&entry?.file_name()));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Removes every file of a namespace in the run directory, but for its lock.
+    pub(crate) fn remove_files(&self, id: NetnsId) -> io::Result<()> {
+        let lock = self.lock_path(id);
+        for entry in fs::read_dir(&self.run)? {
+            let entry = entry?;
+            if owner(&entry.file_name()) == Some(id) && entry.path() != lock {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn make_run_directory(&self) -> io::Result<()> {
+        create_directories(&self.run)
+    }
+
     /// Pins of a namespace's gate.
     pub(crate) fn pins(&self, id: NetnsId) -> Pins {
         Pins {
@@ -103,8 +136,12 @@ impl Store {
 
     /// Takes the namespace's lock, or says who has it.
     pub(crate) fn lock(&self, id: NetnsId) -> io::Result<Result<Lock, String>> {
-        create_directories(&self.run)?;
-        Lock::take(&self.run.join(format!("{id}.lock")))
+        self.make_run_directory()?;
+        Lock::take(&self.lock_path(id))
+    }
+
+    fn lock_path(&self, id: NetnsId) -> PathBuf {
+        self.run.join(format!("{id}.lock"))
     }
 
     /// Takes the lock of what all gates share, when its holder has done its short work.
@@ -164,6 +201,11 @@ impl Pins {
             }
         }
         Ok(None)
+    }
+
+    /// Whether everything is there that a gate of our layout has.
+    pub(crate) fn intact(&self) -> io::Result<bool> {
+        Ok(self.link().try_exists()? && self.missing()?.is_none())
     }
 
     /// Layouts found beside the pinned link: one, unless somebody else was here.
@@ -239,6 +281,13 @@ impl Pins {
             result => result,
         }
     }
+}
+
+/// The namespace that an entry of one of the two directories belongs to: all their names begin with its number.
+fn owner(name: &OsStr) -> Option<NetnsId> {
+    let name = name.to_str()?;
+    let number = name.split(['.', '-']).next()?;
+    number.parse().ok().map(NetnsId)
 }
 
 /// Name of the directory that holds maps of a layout.

@@ -1,5 +1,5 @@
 //! System calls that no library we use wraps: of bpf(2), link information with the namespace's inode, the
-//! programs of a namespace, a test run, and opening a pin as a plain descriptor; and a namespace's cookie.
+//! programs of a namespace, a test run, and pins as plain descriptors; and a namespace's cookie.
 //!
 //! All unsafe code of the loader is here.
 
@@ -101,6 +101,15 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: BPF_OBJ_GET returned a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins what a descriptor refers to.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = blank();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.bpf_fd = object.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
 /// Information on a link to a network namespace.

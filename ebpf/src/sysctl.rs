@@ -1,7 +1,12 @@
 //! `net.ipv4.{tcp,udp}_l3mdev_accept` of one network namespace: the switch that lets unbound sockets match
 //! packets from VRFs (Documentation/networking/vrf.rst). IPv6 obeys the same two.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +46,45 @@ impl L3mdevAccept {
             let results = [write(Protocol::Tcp, tcp), write(Protocol::Udp, udp)];
             results.into_iter().collect()
         })?
+    }
+}
+
+/// The two switches of a namespace, held open: reading them takes no thread that enters the namespace.
+pub(crate) struct Switches {
+    tcp: Option<File>,
+    udp: Option<File>,
+}
+
+impl Switches {
+    pub(crate) fn open(netns: &Netns) -> io::Result<Self> {
+        netns.run(|| {
+            Ok(Self {
+                tcp: open(Protocol::Tcp)?,
+                udp: open(Protocol::Udp)?,
+            })
+        })?
+    }
+
+    /// What the namespace has now.
+    pub(crate) fn read(&self) -> io::Result<L3mdevAccept> {
+        let value = |switch: &Option<File>| -> io::Result<Option<bool>> {
+            let Some(file) = switch else { return Ok(None) };
+            let mut text = [0; 8];
+            let length = file.read_at(&mut text, 0)?;
+            Ok(Some(text[..length].trim_ascii() != b"0"))
+        };
+        Ok(L3mdevAccept {
+            tcp: value(&self.tcp)?,
+            udp: value(&self.udp)?,
+        })
+    }
+}
+
+fn open(protocol: Protocol) -> io::Result<Option<File>> {
+    match File::open(path(protocol)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -364,10 +364,18 @@ fn a_store_that_is_no_bpffs_is_refused_with_the_command_that_helps() {
 fn a_sysctl_that_something_else_changes_is_set_again_and_said() {
     let sandbox = Sandbox::new();
     let mut gate = sandbox.attach(&ssh());
-    assert!(!gate.keep().unwrap());
+    assert_eq!(gate.keep().unwrap(), []);
     sandbox.set_sysctl("tcp", false);
     sandbox.set_sysctl("udp", true);
-    assert!(gate.keep().unwrap());
+    let values = |tcp, udp| L3mdevAccept {
+        tcp: Some(tcp),
+        udp: Some(udp),
+    };
+    let mended = Mended::Sysctls {
+        found: values(false, true),
+        set: values(true, false),
+    };
+    assert_eq!(gate.keep().unwrap(), [mended]);
     assert_eq!(
         (sandbox.sysctl("tcp"), sandbox.sysctl("udp")),
         (true, false)

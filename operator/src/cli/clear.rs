@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use vrfgate_ebpf::{Error, Gate, Store};
 
 use super::Target;
-use crate::node::{Report, Watcher};
+use crate::node::{Report, Watcher, collect_leftovers};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -39,5 +39,6 @@ pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         many => format!(", {many} routes removed"),
     };
     println!("{netns}: {gate}{routes}");
+    collect_leftovers(store);
     Ok(ExitCode::SUCCESS)
 }

@@ -7,15 +7,19 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    time::{Instant, interval_at},
 };
-use tracing::info;
-use vrfgate_ebpf::{Error, Gate, Store, preflight};
+use tracing::{info, warn};
+use vrfgate_ebpf::{Error, Fate, Gate, Store, preflight};
 
 use super::Target;
-use crate::node::{Keeper, LeakFiles};
+use crate::node::{Keeper, LeakFiles, Stir, collect_leftovers};
 
 /// Editors and config managers write a file in several steps; read it after the last.
 const FILES_SETTLE: Duration = Duration::from_millis(100);
+
+/// How often to look for what gates of namespaces that are gone have left.
+const COLLECT_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,6 +45,7 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         return Err(Error::Unsupported(lacks).into());
     }
     closed?;
+    collect_leftovers(store);
     super::block_on(async {
         // Before anything is read or done, so that no change and no signal falls into a gap.
         let triggers = if args.once {
@@ -52,9 +57,9 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
             Ok(leaks) => leaks,
             Err(errors) => bail!("nothing was changed: {}", errors.join("\nvrfgate: ")),
         };
-        let mut keeper = Keeper::start(store, netns, leaks).await?;
+        let keeper = Keeper::start(store, netns, leaks).await?;
         if let Some(triggers) = triggers {
-            follow(&mut keeper, &files, triggers).await;
+            follow(keeper, store, &files, triggers).await?;
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -83,22 +88,49 @@ impl Triggers {
     }
 }
 
-/// Follows files and the namespace until a signal says to stop.
-async fn follow(keeper: &mut Keeper, files: &LeakFiles, mut triggers: Triggers) {
+/// Follows files and the namespace until a signal says to stop, or the namespace is gone.
+async fn follow(
+    mut keeper: Keeper,
+    store: &Store,
+    files: &LeakFiles,
+    mut triggers: Triggers,
+) -> anyhow::Result<()> {
+    let mut collect = interval_at(Instant::now() + COLLECT_EVERY, COLLECT_EVERY);
     loop {
         tokio::select! {
-            stir = keeper.stirred() => keeper.attend(stir).await,
+            stir = keeper.stirred() => match stir {
+                Stir::Gone => return leave(keeper).await,
+                stir => keeper.attend(stir).await,
+            },
+            _ = collect.tick() => {
+                let store = store.clone();
+                tokio::task::spawn_blocking(move || collect_leftovers(&store));
+            }
             Some(()) = triggers.files_changed.recv() => {
                 tokio::time::sleep(FILES_SETTLE).await;
                 while triggers.files_changed.try_recv().is_ok() {}
-                reload(keeper, files).await;
+                reload(&mut keeper, files).await;
             }
-            _ = triggers.hangup.recv() => reload(keeper, files).await,
+            _ = triggers.hangup.recv() => reload(&mut keeper, files).await,
             _ = triggers.terminate.recv() => break,
             _ = triggers.interrupt.recv() => break,
         }
     }
     info!("leaving; the gate of {} stays in force", keeper.netns());
+    Ok(())
+}
+
+/// There is no error in this: whoever removed the namespace meant to.
+async fn leave(keeper: Keeper) -> anyhow::Result<()> {
+    let netns = keeper.netns().to_string();
+    match keeper.leave().await? {
+        Fate::Gone => info!("leaving: {netns} is gone, and what was left of its gate is removed"),
+        Fate::Alive => warn!(
+            "leaving: the name of {netns} is gone, and something still uses it; its gate stays in force with \
+             nobody to look after it"
+        ),
+    }
+    Ok(())
 }
 
 async fn reload(keeper: &mut Keeper, files: &LeakFiles) {

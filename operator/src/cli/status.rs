@@ -7,7 +7,7 @@ use serde::Serialize;
 use vrfgate_ebpf::{Gate, GateStatus, Rule, RuleStatus, Store};
 
 use super::{Output, Target, table::columns};
-use crate::node::{Report, RouteReport, RouteState};
+use crate::node::{Repair, Repairs, Report, RouteReport, RouteState};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -64,6 +64,8 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
         leaks,
         routes,
         errors,
+        warnings,
+        repairs,
     } = &status.report;
     if !routes.is_empty() {
         writeln!(out, "\n{}", route_table(routes))?;
@@ -72,6 +74,12 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
         for note in &leak.notes {
             writeln!(out, "\nLeak {} {note}", leak.name)?;
         }
+    }
+    if !repairs.all().is_empty() {
+        writeln!(out, "\n{}", repair_table(repairs))?;
+    }
+    for warning in warnings {
+        writeln!(out, "\nWarning: {warning}")?;
     }
     for error in errors {
         writeln!(out, "\nNot in force (what was, still is): {error}")?;
@@ -154,6 +162,24 @@ fn list<T: ToString>(items: &[T], none: &str) -> String {
     }
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     items.join("\n")
+}
+
+/// The latest first.
+fn repair_table(repairs: &Repairs) -> String {
+    let rows = repairs.all().iter().rev().map(|repair| {
+        let Repair {
+            what,
+            count,
+            first: _,
+            last,
+        } = repair;
+        [
+            what.clone(),
+            count.to_string(),
+            last.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        ]
+    });
+    columns(["REPAIRED", "TIMES", "LAST"], rows.collect())
 }
 
 fn route_table(routes: &[RouteReport]) -> String {

@@ -1,7 +1,8 @@
 //! Keeps the gate of one namespace in line with leaks and facts.
 
 use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, Mode, Netns, Protocol, Rule, RuleSet, Store, Vrf,
+    Capacity, Changes, Error, Gate, Mended, Mode, Netns, OtherProgram, Protocol, Rule, RuleSet,
+    Store, Vrf,
 };
 
 use crate::compile::{self, Desired, GatedVrf, Leak, NodeFacts, OpenService, Prefix, compile};
@@ -11,6 +12,8 @@ pub struct Engine {
     store: Store,
     netns: Netns,
     gate: Option<Gate>,
+    /// Why a gate that was there is there no more.
+    lost: Option<String>,
 }
 
 /// What one reconciliation found and did.
@@ -20,6 +23,8 @@ pub struct Outcome {
     pub desired: Desired,
     /// Whether a gate had to be put in first.
     pub attached: bool,
+    /// Why, when there had been one.
+    pub lost: Option<String>,
     /// Whether the gate ran the program of another version, and runs ours now.
     pub renewed: bool,
     /// Entries of the gate's maps that changed, of a gate that was there already.
@@ -34,6 +39,7 @@ impl Engine {
             store,
             netns,
             gate: None,
+            lost: None,
         }
     }
 
@@ -48,31 +54,56 @@ impl Engine {
     pub fn reconcile(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Result<Outcome, Error> {
         let desired = compile(leaks, facts);
         let rules = rule_set(&desired);
+        let applied = match self.apply(&rules) {
+            Err(Error::NotInForce { why, .. }) => {
+                self.lose(why);
+                None
+            }
+            applied => applied?,
+        };
+        if let Some((renewed, changes)) = applied {
+            return Ok(Outcome {
+                desired,
+                attached: false,
+                lost: None,
+                renewed,
+                changes,
+            });
+        }
+        let netns = self.netns.clone();
+        let gate = Gate::attach(&self.store, netns, &rules, &Capacity::default())?;
+        self.gate = Some(gate);
+        Ok(Outcome {
+            desired,
+            attached: true,
+            lost: self.lost.take(),
+            renewed: false,
+            changes: Changes::default(),
+        })
+    }
+
+    /// Applies rules to the gate that is there, if one is. Tells whether it had to be renewed.
+    fn apply(&mut self, rules: &RuleSet) -> Result<Option<(bool, Changes)>, Error> {
         if self.gate.is_none() {
             self.gate = match Gate::open(&self.store, self.netns.clone()) {
-                Err(Error::NotInForce { .. } | Error::OldLayout { .. }) => None,
+                Err(Error::OldLayout { .. }) => None,
                 found => found?,
             };
         }
-        let mut renewed = false;
-        let (attached, changes) = if let Some(gate) = &mut self.gate {
-            if !gate.is_current() {
-                gate.renew()?;
-                renewed = true;
-            }
-            (false, gate.apply(&rules)?)
-        } else {
-            let netns = self.netns.clone();
-            let gate = Gate::attach(&self.store, netns, &rules, &Capacity::default())?;
-            self.gate = Some(gate);
-            (true, Changes::default())
+        let Some(gate) = &mut self.gate else {
+            return Ok(None);
         };
-        Ok(Outcome {
-            desired,
-            attached,
-            renewed,
-            changes,
-        })
+        let renewed = !gate.is_current();
+        if renewed {
+            gate.renew()?;
+        }
+        Ok(Some((renewed, gate.apply(rules)?)))
+    }
+
+    fn lose(&mut self, why: String) {
+        self.gate = None;
+        // What was found first says more: afterwards, it is that the new one isn't there either.
+        self.lost.get_or_insert(why);
     }
 
     /// Whether there is a gate. There is none before the first [`Engine::reconcile`], and after one that could
@@ -82,18 +113,26 @@ impl Engine {
         self.gate.is_some()
     }
 
-    /// Looks whether the gate is still in force, and the sysctls as they should be. True when something had
-    /// changed the sysctls. When the gate isn't in force, they are 0 by now, and the next
-    /// [`Engine::reconcile`] puts in a new gate.
-    pub fn keep(&mut self) -> Result<bool, Error> {
+    /// Looks whether the gate is still in force, and puts right what else was done to it. When the gate isn't
+    /// in force, the sysctls are 0 by now, and the next [`Engine::reconcile`] puts in a new gate.
+    pub fn keep(&mut self) -> Result<Vec<Mended>, Error> {
         let Some(gate) = &mut self.gate else {
-            return Ok(false);
+            // Somebody may open the door while there is nobody to guard it.
+            Gate::close_if_missing(&self.store, &self.netns)?;
+            return Ok(Vec::new());
         };
         let result = gate.keep();
-        if let Err(Error::NotInForce { .. }) = result {
-            self.gate = None;
+        if let Err(Error::NotInForce { why, .. }) = &result {
+            self.lose(why.clone());
         }
         result
+    }
+
+    /// The programs that decide beside the gate. None are known of while there is no gate.
+    pub fn other_programs(&self) -> Result<Vec<OtherProgram>, Error> {
+        self.gate
+            .as_ref()
+            .map_or(Ok(Vec::new()), Gate::other_programs)
     }
 }
 

@@ -16,10 +16,12 @@ use netlink_packet_route::{
     rule::{RuleAttribute, RuleMessage},
 };
 use rtnetlink::{
-    Handle, IpVersion, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
+    Handle, IpVersion, MulticastGroup, RouteMessageBuilder, new_connection,
+    new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
     sys::AsyncSocket as _,
 };
+use tokio::task::JoinHandle;
 use vrfgate_ebpf::Netns;
 
 use super::routes::{self, RouteOutcome};
@@ -55,7 +57,18 @@ pub enum FactsError {
 pub struct Watcher {
     netns: String,
     handle: Handle,
-    changes: Box<dyn Stream<Item = ()> + Send + Unpin>,
+    changes: Box<dyn Stream<Item = Change> + Send + Unpin>,
+    /// The two sockets, at work.
+    connections: [JoinHandle<()>; 2],
+}
+
+/// What has changed in a namespace, as far as it matters before everything is looked at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// VRF devices that are new, or told of again.
+    pub vrfs: Vec<Link>,
+    /// Policy rules came or went.
+    pub rules: bool,
 }
 
 impl Watcher {
@@ -65,34 +78,48 @@ impl Watcher {
         let runtime = tokio::runtime::Handle::current();
         let opened = netns.run(|| {
             let _context = runtime.enter();
-            new_multicast_connection(&[
+            let changes = new_multicast_connection(&[
                 MulticastGroup::Link,
                 MulticastGroup::Ipv4Ifaddr,
                 MulticastGroup::Ipv6Ifaddr,
                 MulticastGroup::Ipv4Route,
                 MulticastGroup::Ipv6Route,
-            ])
+                MulticastGroup::Ipv4Rule,
+                MulticastGroup::Ipv6Rule,
+            ])?;
+            Ok((changes, new_connection()?))
         });
         let socket_error = |cause| FactsError::Socket {
             netns: netns.to_string(),
             cause,
         };
-        let (mut connection, handle, messages) =
+        // Questions have a socket of their own: a flood of changes may cost us changes, which are looked for
+        // then, but no answer, which would be waited for without end.
+        let ((changes, _, messages), (mut questions, handle, _)) =
             opened.and_then(|result| result).map_err(socket_error)?;
         // Lets the kernel, not us, leave out the routes of others: a host may have a million.
-        connection
+        questions
             .socket_mut()
             .socket_mut()
             .set_netlink_get_strict_chk(true)
             .map_err(socket_error)?;
-        tokio::spawn(connection);
-        let relevant =
-            messages.filter_map(|(message, _)| ready(is_relevant(&message).then_some(())));
+        let connections = [tokio::spawn(changes), tokio::spawn(questions)];
+        let relevant = messages.filter_map(|(message, _)| ready(change(&message)));
         Ok(Self {
             netns: netns.to_string(),
             handle,
             changes: Box::new(relevant),
+            connections,
         })
+    }
+
+    /// Closes the sockets, and returns when they are: until then, they keep their namespace alive.
+    pub async fn close(self) {
+        for connection in self.connections {
+            connection.abort();
+            // That it was aborted is no news.
+            let _ = connection.await;
+        }
     }
 
     /// What the namespace looks like now.
@@ -167,14 +194,15 @@ impl Watcher {
             .min())
     }
 
-    /// Waits until something changed since the last call, however much it was. `false` when the connection
+    /// Waits until something changed since the last call, however much it was. `None` when the connection
     /// is lost and a new [`Watcher`] is needed.
-    pub async fn changed(&mut self) -> bool {
-        if self.changes.next().await.is_none() {
-            return false;
+    pub async fn changed(&mut self) -> Option<Change> {
+        let mut all = self.changes.next().await?;
+        while let Some(Some(Change { vrfs, rules })) = self.changes.next().now_or_never() {
+            all.vrfs.extend(vrfs);
+            all.rules |= rules;
         }
-        while let Some(Some(())) = self.changes.next().now_or_never() {}
-        true
+        Some(all)
     }
 
     /// Brings the routes of leaks to what is wanted; see [`RouteOutcome`] for what became of them.
@@ -205,15 +233,29 @@ impl Watcher {
 
 /// Links and addresses always; of routes only that a whole prefix has become local, or is no more, and that
 /// one of ours has gone. Others' routes come and go by the thousand where a routing daemon runs.
-fn is_relevant(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
-    match &message.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
-            local_prefix(route).is_some()
+fn change(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
+    let mut change = Change::default();
+    let NetlinkPayload::InnerMessage(message) = &message.payload else {
+        // The kernel had more to say than the socket could hold.
+        change.rules = true;
+        return Some(change);
+    };
+    match message {
+        RouteNetlinkMessage::NewRoute(route) => local_prefix(route).map(|_| change),
+        RouteNetlinkMessage::DelRoute(route) => {
+            (routes::is_ours(route) || local_prefix(route).is_some()).then_some(change)
         }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
-            routes::is_ours(route) || local_prefix(route).is_some()
+        RouteNetlinkMessage::NewLink(message) => {
+            change.vrfs.extend(
+                Some(link(message)).filter(|link| matches!(link.kind, LinkKind::Vrf { .. })),
+            );
+            Some(change)
         }
-        _ => true,
+        RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => {
+            change.rules = true;
+            Some(change)
+        }
+        _ => Some(change),
     }
 }
 

@@ -6,16 +6,27 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-use tracing::{error, info, warn};
-use vrfgate_ebpf::{Error, Netns, Store};
+use jiff::Timestamp;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tracing::{info, warn};
+use vrfgate_ebpf::{Error, Fate, Mended, Netns, OtherProgram, Store, collect_orphan};
 
-use super::{Engine, FactsError, LeakState, Outcome, Report, RouteState, Watcher};
-use crate::compile::Leak;
+use super::{
+    Change, Engine, FactsError, Outcome, Report, RouteOutcome, Watcher,
+    report::route_text,
+    words::{local_rule_moved, mended, overridden, tell_news},
+};
+use crate::compile::{Desired, Leak, Link, NodeFacts, WantedRoute};
 
 /// How often the kernel is asked whether the gate is still in force. A gate that somebody detaches leaves
-/// the door open for no longer than this.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// the door open for no longer than this; asking takes some ten system calls.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a gate is tried to be put in that could not be put in.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the kernel may take to end a namespace that nobody is in any more.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// Why leaks are not in force. What was in force stays.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +40,17 @@ pub enum KeepError {
 }
 
 /// Something for [`Keeper::attend`] to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing is done about it before `Keeper::attend`"]
 pub enum Stir {
-    /// Links, addresses or routes of the namespace have changed.
-    Changed,
+    /// Links, addresses, routes or rules of the namespace have changed.
+    Changed(Change),
     /// The netlink connection is lost, and what changed since is not known.
     Lost,
     /// It is time to see whether gate and sysctls are as they should be.
     Due,
+    /// The name of the namespace is gone: time for [`Keeper::leave`].
+    Gone,
 }
 
 /// Keeps the gate of one namespace in line with leaks, and right.
@@ -46,26 +59,51 @@ pub struct Keeper {
     engine: Engine,
     watcher: Watcher,
     leaks: Vec<Leak>,
+    /// As they were when everything was last looked at.
+    facts: NodeFacts,
+    /// Routes that were there by then.
+    routes: Vec<WantedRoute>,
+    local_rule: Option<u32>,
+    others: Vec<OtherProgram>,
+    /// Why gate, pins or sysctls could not be put right.
+    trouble: Option<String>,
     /// Last report written, so that only changes are written and logged.
-    report: Option<Report>,
+    report: Report,
+    saved: bool,
     due: Interval,
+    retry_at: Instant,
 }
 
 impl Keeper {
     /// Puts leaks into force. Fails, and changes nothing, when they can't be. Must be called within a Tokio
     /// runtime.
     pub async fn start(store: &Store, netns: Netns, leaks: Vec<Leak>) -> Result<Self, KeepError> {
-        let mut due = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        let now = Instant::now();
+        let mut due = interval_at(now + LOOK_EVERY, LOOK_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watcher = Watcher::new(&netns)?;
+        // Of an earlier one, only what nobody else remembers. It may be of a version that wrote other things.
+        let before = Report::load(store, &netns).ok().flatten();
         let mut keeper = Self {
             store: store.clone(),
-            watcher: Watcher::new(&netns)?,
+            local_rule: watcher.local_rule_preference().await?,
+            watcher,
             engine: Engine::new(store.clone(), netns),
             leaks,
-            report: None,
+            facts: NodeFacts::default(),
+            routes: Vec::new(),
+            others: Vec::new(),
+            trouble: None,
+            report: Report {
+                repairs: before.unwrap_or_default().repairs,
+                ..Report::default()
+            },
+            saved: false,
             due,
+            retry_at: now,
         };
         keeper.reconcile().await?;
+        keeper.look_beside();
         Ok(keeper)
     }
 
@@ -78,23 +116,40 @@ impl Keeper {
     /// Waits until there is something to look at. Nothing is lost when the wait is given up.
     pub async fn stirred(&mut self) -> Stir {
         tokio::select! {
-            connected = self.watcher.changed() => if connected { Stir::Changed } else { Stir::Lost },
-            _ = self.due.tick() => Stir::Due,
+            // A new VRF is open until the gate knows it: first come changes.
+            biased;
+            change = self.watcher.changed() => change.map_or(Stir::Lost, Stir::Changed),
+            _ = self.due.tick() => if self.netns().is_named() { Stir::Due } else { Stir::Gone },
         }
     }
 
     /// Follows what changed, puts right what has to be. What can't be is told in log and report.
     pub async fn attend(&mut self, stir: Stir) {
         match stir {
-            Stir::Changed => self.reconcile_or_report().await,
+            Stir::Changed(Change { vrfs, rules }) => {
+                self.gate_at_once(vrfs);
+                if rules {
+                    self.look_at_local_rule().await;
+                }
+                self.reconcile_or_report().await;
+            }
             Stir::Lost => match Watcher::new(self.netns()) {
                 Ok(watcher) => {
+                    warn!(
+                        "the netlink connection into {} was lost; made a new one",
+                        self.netns()
+                    );
                     self.watcher = watcher;
                     self.reconcile_or_report().await;
                 }
-                Err(error) => self.report_errors(vec![error.to_string()]),
+                Err(error) => {
+                    self.report_errors(vec![error.to_string()]);
+                    // Whatever is in the way, asking again at once won't help.
+                    sleep(RETRY_EVERY).await;
+                }
             },
             Stir::Due => self.keep().await,
+            Stir::Gone => {}
         }
     }
 
@@ -106,30 +161,100 @@ impl Keeper {
 
     /// Tells in log and report why what was asked for last is not in force. What was in force stays.
     pub fn report_errors(&mut self, errors: Vec<String>) {
-        let last = self.report.clone().unwrap_or_default();
-        if errors == last.errors {
-            return;
-        }
-        for error in &errors {
-            error!("not in force what was asked for: {error}");
-        }
-        self.write_report(Report { errors, ..last });
+        self.write_report(|report| report.errors = errors);
     }
 
-    /// Puts right what something else has done to gate or sysctls.
+    /// Lets go of a namespace whose name is gone. It ends by that, unless somebody else is in it; then what is
+    /// left of its gate is removed. A gate of a namespace that lives on stays in force.
+    pub async fn leave(self) -> Result<Fate, Error> {
+        let Self {
+            store,
+            engine,
+            watcher,
+            ..
+        } = self;
+        let id = engine.netns().id();
+        drop(engine);
+        watcher.close().await;
+        let end = Instant::now() + ENDING;
+        loop {
+            let fate = collect_orphan(&store, id)?;
+            if fate == Fate::Gone || Instant::now() >= end {
+                return Ok(fate);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Puts right what something else has done to gate, pins or sysctls.
     async fn keep(&mut self) {
         match self.engine.keep() {
-            Ok(false) => {}
-            Ok(true) => warn!(
-                "something had changed the l3mdev_accept sysctls of {}; set them again",
-                self.netns()
-            ),
-            Err(error) => warn!("{error}"),
+            Ok(found) => {
+                if found.contains(&Mended::Record) {
+                    // The report was beside it.
+                    self.saved = false;
+                }
+                self.trouble = None;
+                for repair in found.iter().flat_map(mended) {
+                    self.repaired(repair);
+                }
+            }
+            Err(error) => {
+                let trouble = Some(error.to_string());
+                if trouble != self.trouble {
+                    warn!("{error}");
+                }
+                self.trouble = trouble;
+            }
         }
         // Also when it could not be put in at the last try.
-        if !self.engine.has_gate() {
+        if !self.engine.has_gate() && Instant::now() >= self.retry_at {
+            self.retry_at = Instant::now() + RETRY_EVERY;
             self.reconcile_or_report().await;
         }
+        self.look_beside();
+    }
+
+    /// Lets the gate know of new VRFs before everything else is looked at, so that they are open for as short
+    /// as can be. What the last look at everything knows is enough for that; the next follows at once.
+    fn gate_at_once(&mut self, vrfs: Vec<Link>) {
+        let mut news = false;
+        for vrf in vrfs {
+            if self.facts.links.contains(&vrf) {
+                continue;
+            }
+            self.facts
+                .links
+                .retain(|link| link.ifindex != vrf.ifindex && link.name != vrf.name);
+            self.facts.links.push(vrf);
+            news = true;
+        }
+        if news && let Err(error) = self.put_into_gate() {
+            // The look at everything reports what is still wrong then.
+            warn!("gating a new VRF of {}: {error}", self.netns());
+        }
+    }
+
+    async fn look_at_local_rule(&mut self) {
+        match self.watcher.local_rule_preference().await {
+            Ok(now) if now != self.local_rule => {
+                self.repaired(local_rule_moved(self.local_rule, now));
+                self.local_rule = now;
+            }
+            Ok(_) => {}
+            Err(error) => warn!("{error}"),
+        }
+    }
+
+    /// Looks for programs that override the gate, and tells whatever a person should look into.
+    fn look_beside(&mut self) {
+        match self.engine.other_programs() {
+            Ok(others) => self.others = others,
+            Err(error) => warn!("{error}"),
+        }
+        let warnings = overridden(&self.others);
+        let warnings: Vec<String> = warnings.into_iter().chain(self.trouble.clone()).collect();
+        self.write_report(|report| report.warnings = warnings);
     }
 
     async fn reconcile_or_report(&mut self) {
@@ -139,15 +264,43 @@ impl Keeper {
     }
 
     async fn reconcile(&mut self) -> Result<(), KeepError> {
-        let facts = self.watcher.facts().await?;
+        self.facts = self.watcher.facts().await?;
+        let desired = self.put_into_gate()?;
+        // The gate is in force before packets find their way to it.
+        let outcome = self.watcher.reconcile_routes(&desired.routes).await?;
+        if outcome.made.len() + outcome.removed > 0 {
+            info!(
+                "leak routes of {}: {} made, {} removed",
+                self.netns(),
+                outcome.made.len(),
+                outcome.removed
+            );
+        }
+        let report = Report::new(&self.leaks, &desired, &outcome, &self.facts);
+        self.remember_routes(desired.routes, &outcome);
+        self.write_report(|last| {
+            last.leaks = report.leaks;
+            last.routes = report.routes;
+            last.errors = report.errors;
+        });
+        Ok(())
+    }
+
+    fn put_into_gate(&mut self) -> Result<Desired, Error> {
         let Outcome {
             desired,
             attached,
+            lost,
             renewed,
             changes,
-        } = self.engine.reconcile(&self.leaks, &facts)?;
+        } = self.engine.reconcile(&self.leaks, &self.facts)?;
         if attached {
             info!("the gate of {} is in force", self.netns());
+            if let Some(why) = lost {
+                self.repaired(format!(
+                    "the gate was not in force: {why}; the sysctls were set to 0, and a new gate put in"
+                ));
+            }
         } else if renewed {
             info!(
                 "the gate of {} was another version's and runs this one's program now; rules and counters \
@@ -162,60 +315,38 @@ impl Keeper {
                 changes.removed
             );
         }
-        // The gate is in force before packets find their way to it.
-        let routes = self.watcher.reconcile_routes(&desired.routes).await?;
-        if routes.made + routes.removed > 0 {
-            info!(
-                "leak routes of {}: {} made, {} removed",
-                self.netns(),
-                routes.made,
-                routes.removed
-            );
-        }
-        self.write_report(Report::new(&self.leaks, &desired, &routes, &facts));
-        Ok(())
+        Ok(desired)
     }
 
-    fn write_report(&mut self, report: Report) {
-        let last = self.report.as_ref();
-        if last == Some(&report) {
+    /// Notes which routes stand, and tells of those that stood before and had to be made again.
+    fn remember_routes(&mut self, wanted: Vec<WantedRoute>, outcome: &RouteOutcome) {
+        for route in &wanted {
+            if outcome.made.contains(&route.key) && self.routes.contains(route) {
+                let route = route_text(route, &self.facts);
+                self.repaired(format!("the route `{route}` had gone; made it again"));
+            }
+        }
+        self.routes = wanted;
+        self.routes
+            .retain(|route| !outcome.refused.contains_key(&route.key));
+    }
+
+    fn repaired(&mut self, what: String) {
+        warn!("{}: {what}", self.netns());
+        self.write_report(|report| report.repairs.note(what, Timestamp::now()));
+    }
+
+    fn write_report(&mut self, change: impl FnOnce(&mut Report)) {
+        let mut report = self.report.clone();
+        change(&mut report);
+        if self.saved && report == self.report {
             return;
         }
-        tell_news(last, &report);
-        if let Err(error) = report.save(&self.store, self.netns()) {
-            warn!("writing the report for `vrfgate status`: {error}");
+        tell_news(&self.report, &report);
+        match report.save(&self.store, self.netns()) {
+            Ok(()) => self.saved = true,
+            Err(error) => warn!("writing the report for `vrfgate status`: {error}"),
         }
-        self.report = Some(report);
-    }
-}
-
-/// Logs what is in a report and was not in the last.
-fn tell_news(last: Option<&Report>, report: &Report) {
-    for leak in &report.leaks {
-        if last.is_some_and(|last| last.leaks.contains(leak)) {
-            continue;
-        }
-        if leak.state == LeakState::InForce {
-            info!("leak {} is in force in VRF {}", leak.name, leak.vrf);
-        }
-        for note in &leak.notes {
-            warn!("leak {} {note}", leak.name);
-        }
-    }
-    for route in &report.routes {
-        if last.is_some_and(|last| last.routes.contains(route)) {
-            continue;
-        }
-        match &route.state {
-            RouteState::Made => {}
-            RouteState::SomebodyElses => info!(
-                "leak {}: somebody else's route stands in the place of `{}`, and was left alone",
-                route.leak, route.route
-            ),
-            RouteState::Refused(reason) => warn!(
-                "leak {}: making the route `{}`: {reason}",
-                route.leak, route.route
-            ),
-        }
+        self.report = report;
     }
 }

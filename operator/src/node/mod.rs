@@ -7,12 +7,17 @@ mod engine;
 mod facts;
 mod files;
 mod keeper;
+mod leftovers;
+mod repairs;
 mod report;
 mod routes;
+mod words;
 
 pub use engine::{Engine, Outcome};
-pub use facts::{FactsError, Watcher};
+pub use facts::{Change, FactsError, Watcher};
 pub use files::LeakFiles;
 pub use keeper::{KeepError, Keeper, Stir};
+pub use leftovers::collect_leftovers;
+pub use repairs::{Repair, Repairs};
 pub use report::{LeakReport, LeakState, Report, RouteReport, RouteState};
 pub use routes::{PROTOCOL, Refusal, RouteOutcome};

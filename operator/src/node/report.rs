@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use vrfgate_ebpf::{Netns, Store, remove_replaced, replace_file};
 
-use super::{Refusal, RouteOutcome};
+use super::{Refusal, RouteOutcome, repairs::Repairs};
 use crate::compile::{Desired, Leak, LeakName, NodeFacts, WaitingReason, WantedRoute, Way};
 
 /// Content of the report.
@@ -19,6 +19,12 @@ pub struct Report {
     pub routes: Vec<RouteReport>,
     /// Why what was asked for last is not in force. What was in force before still is.
     pub errors: Vec<String>,
+    /// What a person should look into, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// What something else did, and what was done about it.
+    #[serde(default)]
+    pub repairs: Repairs,
 }
 
 /// One leak.
@@ -101,7 +107,7 @@ impl Report {
                 .iter()
                 .map(|route| route_report(route, routes, facts))
                 .collect(),
-            errors: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -167,6 +173,19 @@ fn unmade(leak: &Leak, desired: &Desired) -> Vec<String> {
 }
 
 fn route_report(wanted: &WantedRoute, outcome: &RouteOutcome, facts: &NodeFacts) -> RouteReport {
+    RouteReport {
+        leak: wanted.leak.to_string(),
+        route: route_text(wanted, facts),
+        state: match outcome.refused.get(&wanted.key) {
+            None => RouteState::Made,
+            Some(Refusal::SomebodyElses) => RouteState::SomebodyElses,
+            Some(Refusal::Kernel(reason)) => RouteState::Refused(reason.clone()),
+        },
+    }
+}
+
+/// A route as `ip route add` takes it.
+pub(super) fn route_text(wanted: &WantedRoute, facts: &NodeFacts) -> String {
     let name = |ifindex: u32| {
         facts
             .links
@@ -174,7 +193,7 @@ fn route_report(wanted: &WantedRoute, outcome: &RouteOutcome, facts: &NodeFacts)
             .find(|link| link.ifindex == ifindex)
             .map_or_else(|| format!("if{ifindex}"), |link| link.name.clone())
     };
-    let WantedRoute { leak, key, way } = wanted;
+    let WantedRoute { leak: _, key, way } = wanted;
     let route = match way {
         Way::Local { device } => format!(
             "local {} dev {} table {}",
@@ -190,13 +209,5 @@ fn route_report(wanted: &WantedRoute, outcome: &RouteOutcome, facts: &NodeFacts)
     let metric = key
         .metric
         .map_or_else(String::new, |metric| format!(" metric {metric}"));
-    RouteReport {
-        leak: leak.to_string(),
-        route: route + &metric,
-        state: match outcome.refused.get(key) {
-            None => RouteState::Made,
-            Some(Refusal::SomebodyElses) => RouteState::SomebodyElses,
-            Some(Refusal::Kernel(reason)) => RouteState::Refused(reason.clone()),
-        },
-    }
+    route + &metric
 }

@@ -24,7 +24,7 @@ pub const PROTOCOL: u8 = 118;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteOutcome {
     /// Routes made now.
-    pub made: usize,
+    pub made: BTreeSet<RouteKey>,
     /// Routes of ours that nobody asks for any more, removed now.
     pub removed: usize,
     /// Routes that could not be made, and why.
@@ -83,7 +83,9 @@ pub(super) async fn reconcile(
             continue;
         }
         match handle.route().add(as_found.message()).execute().await {
-            Ok(()) => outcome.made += 1,
+            Ok(()) => {
+                outcome.made.insert(route.key);
+            }
             Err(error) => {
                 outcome.refused.insert(route.key, refusal(&error));
             }

@@ -1,0 +1,194 @@
+//! What gates of namespaces that are gone have left: a pinned link outlives its namespace, and so do record
+//! and report. Collected only where it is certain that the namespace is gone.
+//!
+//! The kernel says "no namespace" of a link whose namespace is gone, and of one that somebody has detached. So
+//! it is asked, too, whether anything known of still is in a namespace of that number.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs, io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Error, Netns, NetnsId, Store,
+    error::Doing,
+    remains::{bury, is_orphan},
+    store::{Lock, Pins},
+    sys,
+};
+
+/// What has become of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is gone, and what a gate had left of itself is removed.
+    Gone,
+    /// It lives, or may live: its gate was left alone.
+    Alive,
+}
+
+/// Removes what gates of namespaces that are gone have left. Returns which namespaces those were.
+///
+/// Where this process can't see all processes of the machine, nothing is removed.
+pub fn collect_orphans(store: &Store) -> Result<Vec<NetnsId>, Error> {
+    let traces = store
+        .traces()
+        .doing(|| format!("looking for gates in {}", store.bpffs().display()))?;
+    if traces.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(living) = living().doing(|| "looking for network namespaces in /proc".into())? else {
+        return Ok(Vec::new());
+    };
+    let mut collected = Vec::new();
+    for id in traces {
+        let gone = match living.get(&id) {
+            Some(path) => bury_predecessor(store, id, path)?,
+            None => collect_dead(store, id)? == Fate::Gone,
+        };
+        if gone {
+            collected.push(id);
+        }
+    }
+    Ok(collected)
+}
+
+/// As [`collect_orphans`], for one namespace whose gate the caller has held until a moment ago: a link that
+/// belongs to no namespace now was not detached, but has lost it.
+pub fn collect_orphan(store: &Store, id: NetnsId) -> Result<Fate, Error> {
+    collect_dead(store, id)
+}
+
+/// The number may have been given to another namespace, which lives at `path`.
+fn bury_predecessor(store: &Store, id: NetnsId, path: &Path) -> Result<bool, Error> {
+    // Gone meanwhile, or of a process that we can't look into: another time.
+    let Some(netns) = Netns::open_path(path).ok().filter(|netns| netns.id() == id) else {
+        return Ok(false);
+    };
+    // Asked before the lock is taken: whoever starts to look after a gate shall not be told that we do.
+    if !is_orphan(store, &netns)? {
+        return Ok(false);
+    }
+    let Some(lock) = lock(store, id)? else {
+        return Ok(false);
+    };
+    bury(store, &netns)?;
+    release(store, lock)?;
+    Ok(true)
+}
+
+fn collect_dead(store: &Store, id: NetnsId) -> Result<Fate, Error> {
+    let pins = store.pins(id);
+    if is_attached(&pins)? {
+        return Ok(Fate::Alive);
+    }
+    let Some(lock) = lock(store, id)? else {
+        return Ok(Fate::Alive);
+    };
+    // Whoever had the lock until now may have put a gate in.
+    let fate = if is_attached(&pins)? {
+        Fate::Alive
+    } else {
+        pins.withdraw()
+            .and_then(|()| pins.sweep())
+            .and_then(|()| store.remove_files(id))
+            .doing(|| format!("removing {}", pins.directory().display()))?;
+        Fate::Gone
+    };
+    release(store, lock)?;
+    Ok(fate)
+}
+
+fn lock(store: &Store, id: NetnsId) -> Result<Option<Lock>, Error> {
+    store
+        .lock(id)
+        .map(Result::ok)
+        .doing(|| format!("locking a gate in {}", store.run_directory().display()))
+}
+
+fn release(store: &Store, lock: Lock) -> Result<(), Error> {
+    lock.remove()
+        .doing(|| format!("unlocking a gate in {}", store.run_directory().display()))
+}
+
+fn is_attached(pins: &Pins) -> Result<bool, Error> {
+    let looking = || format!("looking at {}", pins.link().display());
+    match sys::open_pin(&pins.link()) {
+        Ok(link) => Ok(sys::link_info(link.as_fd()).doing(looking)?.netns != 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).doing(looking),
+    }
+}
+
+/// Inode of the machine's first PID namespace (`PROC_PID_INIT_INO` of `<linux/proc_ns.h>`): who is in it sees
+/// every process.
+const ALL_PROCESSES: u64 = 0xEFFF_FFFC;
+
+/// The network namespaces that a process or a name is in, and a path to each. `None` where not all can be seen.
+fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
+    if fs::metadata("/proc/self/ns/pid")?.ino() != ALL_PROCESSES {
+        return Ok(None);
+    }
+    let mut living = BTreeMap::new();
+    let mut mount_namespaces = HashSet::new();
+    for process in fs::read_dir("/proc")? {
+        let process = process?.path();
+        if process
+            .file_name()
+            .is_none_or(|name| !name.as_encoded_bytes()[0].is_ascii_digit())
+        {
+            continue;
+        }
+        // Whatever can't be read in the following belongs to a process that has ended.
+        for thread in fs::read_dir(process.join("task")).into_iter().flatten() {
+            let path = thread?.path().join("ns/net");
+            if let Some(id) = fs::metadata(&path).ok().and_then(|net| inode(net.ino())) {
+                living.entry(id).or_insert(path);
+            }
+        }
+        let mounts = fs::metadata(process.join("ns/mnt"))
+            .ok()
+            .map(|mnt| mnt.ino());
+        if mounts.is_some_and(|mounts| mount_namespaces.insert(mounts)) {
+            let table = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+            for (id, mounted_at) in named(&table) {
+                let seen_from_here = process
+                    .join("root")
+                    .join(mounted_at.trim_start_matches('/'));
+                living.entry(id).or_insert(seen_from_here);
+            }
+        }
+    }
+    Ok(Some(living))
+}
+
+fn inode(number: u64) -> Option<NetnsId> {
+    u32::try_from(number).ok().map(NetnsId)
+}
+
+/// Network namespaces that are mounted somewhere, as `ip netns` does: the fourth and fifth field of a line of
+/// proc_pid_mountinfo(5).
+fn named(mountinfo: &str) -> impl Iterator<Item = (NetnsId, &str)> {
+    mountinfo.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let number = fields.next()?.strip_prefix("net:[")?.strip_suffix(']')?;
+        Some((NetnsId(number.parse().ok()?), fields.next()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_namespaces_are_found_among_other_mounts() {
+        let table = "\
+22 28 0:20 / /sys rw,nosuid shared:7 - sysfs sysfs rw
+611 25 0:4 net:[4026532281] /run/netns/blue rw shared:339 - nsfs nsfs rw
+612 25 0:4 mnt:[4026532282] /run/snapd/ns/x.mnt rw - nsfs nsfs rw
+";
+        let found: Vec<_> = named(table).collect();
+        assert_eq!(found, [(NetnsId(4_026_532_281), "/run/netns/blue")]);
+    }
+}

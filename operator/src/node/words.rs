@@ -1,0 +1,96 @@
+//! What is found and done, in sentences for log and report.
+
+use tracing::{error, info, warn};
+use vrfgate_ebpf::{Mended, OtherProgram};
+
+use super::{LeakState, Report, RouteState};
+
+/// What was done about something else's doing to the gate, a sentence for each thing.
+pub(super) fn mended(mended: &Mended) -> Vec<String> {
+    match mended {
+        Mended::Sysctls { found, set } => {
+            let switches = [("tcp", found.tcp, set.tcp), ("udp", found.udp, set.udp)];
+            let changed = switches.into_iter().filter_map(|(protocol, found, set)| {
+                let (found, set) = (u8::from(found?), u8::from(set?));
+                (found != set).then(|| {
+                    format!(
+                        "net.ipv4.{protocol}_l3mdev_accept had been set to {found}; set it to {set} again"
+                    )
+                })
+            });
+            changed.collect()
+        }
+        Mended::Pins => {
+            vec!["the gate's pins had been removed; pinned the same program and maps again".into()]
+        }
+        Mended::Record => vec!["the gate's record had been removed; wrote it again".into()],
+    }
+}
+
+/// That the policy rule of the local table is somewhere else now.
+pub(super) fn local_rule_moved(from: Option<u32>, to: Option<u32>) -> String {
+    let place = |preference: Option<u32>| match preference {
+        Some(preference) => format!("at preference {preference}"),
+        None => "nowhere".into(),
+    };
+    format!(
+        "the local table is looked up {}, and was {} before; the routes of leaks deliver under either order",
+        place(to),
+        place(from)
+    )
+}
+
+/// Who may override what the gate refuses.
+pub(super) fn overridden(others: &[OtherProgram]) -> Vec<String> {
+    others
+        .iter()
+        .filter(|program| program.may_assign)
+        .map(|program| {
+            format!(
+                "another sk_lookup {program} runs here and may assign sockets, which overrides what the gate \
+                 refuses"
+            )
+        })
+        .collect()
+}
+
+/// Logs what is in a report and was not in the last.
+pub(super) fn tell_news(last: &Report, report: &Report) {
+    for error in &report.errors {
+        if !last.errors.contains(error) {
+            error!("not in force what was asked for: {error}");
+        }
+    }
+    for warning in &report.warnings {
+        if !last.warnings.contains(warning) {
+            warn!("{warning}");
+        }
+    }
+    for leak in &report.leaks {
+        if last.leaks.contains(leak) {
+            continue;
+        }
+        if leak.state == LeakState::InForce {
+            info!("leak {} is in force in VRF {}", leak.name, leak.vrf);
+        }
+        for note in &leak.notes {
+            warn!("leak {} {note}", leak.name);
+        }
+    }
+    for route in &report.routes {
+        if last.routes.contains(route) {
+            continue;
+        }
+        match &route.state {
+            RouteState::Made => {}
+            RouteState::SomebodyElses => info!(
+                "leak {}: somebody else's route stands in the place of `{}`, and was left alone",
+                route.leak, route.route
+            ),
+            RouteState::Refused(reason) => warn!(
+                "leak {}: making the route `{}`: {reason}",
+                route.leak, route.route
+            ),
+        }
+    }
+}
