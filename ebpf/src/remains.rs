@@ -54,14 +54,18 @@ pub(crate) fn is_orphan(store: &Store, netns: &Netns) -> Result<bool, Error> {
         .doing(|| format!("reading {}", store.record(netns.id()).display()))
 }
 
-/// Removes pins and record of a namespace that is gone and whose number ours has now. They say nothing of
+/// Removes pins and files of a namespace that is gone and whose number ours has now. They say nothing of
 /// ours.
 pub(crate) fn bury(store: &Store, netns: &Netns) -> Result<(), Error> {
     if is_orphan(store, netns)? {
         remove_pins(store, netns)?;
         Tracker::forget(store, netns.id())?;
-        Record::remove(store, netns.id())
-            .doing(|| format!("removing {}", store.record(netns.id()).display()))?;
+        store.remove_files(netns.id()).doing(|| {
+            format!(
+                "removing the files of a namespace that is gone from {}",
+                store.run_directory().display()
+            )
+        })?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use common::{Sandbox, from_sources, packet, rule, vrf};
 use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, L3mdevAccept, Mode,
+    Capacity, Changes, Error, Gate, L3mdevAccept, Mended, Mode,
     Protocol::{Tcp, Udp},
     RuleError, RuleSet,
 };

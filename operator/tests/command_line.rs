@@ -24,7 +24,7 @@ use vrfgate_ebpf::{Gate, L3mdevAccept, Mode, Netns, Store, sk_lookup_programs};
 use vrfgate_operator::{
     api::read_leaks,
     compile::{Link, LinkKind, LocalAddress, NodeFacts},
-    node::{Engine, LeakFiles, Report, Watcher},
+    node::{Engine, LeakFiles, Repair, Report, Watcher},
 };
 
 fn leak(name: &str, vrf: &str, port: u16) -> String {
@@ -88,6 +88,14 @@ impl Sandbox {
 
     fn netns(&self) -> Netns {
         Netns::open(&self.name).unwrap()
+    }
+
+    /// Adds or deletes the namespace's name.
+    fn ip_netns(&self, command: &str) {
+        let done = Command::new("ip")
+            .args(["netns", command, &self.name])
+            .status();
+        assert!(done.unwrap().success(), "ip netns {command}");
     }
 
     fn ip(&self, arguments: &str) {
@@ -256,6 +264,108 @@ fn a_running_vrfgate_puts_a_gate_in_again_that_was_detached_by_force() {
     drop(running);
     sandbox.must("clear", &[]);
     assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
+}
+
+#[test]
+fn what_something_else_did_and_what_was_done_about_it_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    let running = sandbox.run();
+    assert!(!sandbox.must("status", &[]).contains("REPAIRED"));
+
+    for _ in 0..2 {
+        sandbox.set_sysctls(false, false);
+        sandbox.eventually("the sysctl is set again", |sandbox| {
+            sandbox.sysctls() == (Some(true), Some(false))
+        });
+    }
+    fs::remove_dir_all(sandbox.path("bpf/vrfgate")).unwrap();
+    sandbox.eventually("the pins are there again", |sandbox| {
+        sandbox.link_pin().exists()
+    });
+    detach_link(&sandbox.link_pin());
+    let told = |sandbox: &Sandbox| -> Vec<(String, u64)> {
+        let repairs = sandbox.report().repairs;
+        let entry = |repair: &Repair| (repair.what.clone(), repair.count);
+        repairs.all().iter().map(entry).collect()
+    };
+    sandbox.eventually("all is told", |sandbox| told(sandbox).len() == 3);
+    let repairs = told(&sandbox);
+    for (words, count) in [
+        ("net.ipv4.tcp_l3mdev_accept had been set to 0", 2),
+        ("pins had been removed", 1),
+        ("its link has been detached", 1),
+    ] {
+        assert!(
+            repairs
+                .iter()
+                .any(|(what, times)| what.contains(words) && *times == count),
+            "{words}: {repairs:?}"
+        );
+    }
+
+    // Another run goes on with the list.
+    drop(running);
+    sandbox.must("run", &["--once"]);
+    assert_eq!(told(&sandbox), repairs);
+    let text = sandbox.must("status", &[]);
+    assert!(
+        text.contains("REPAIRED") && text.contains("pins had been removed"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_namespace_that_goes_away_ends_the_run_that_looks_after_it_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    let mut running = sandbox.run();
+
+    sandbox.ip_netns("del");
+
+    let mut ended = None;
+    sandbox.eventually("it ends", |_| {
+        ended = running.0.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.unwrap().success());
+    for directory in ["run", "bpf/vrfgate"] {
+        let left = fs::read_dir(sandbox.path(directory)).unwrap().count();
+        assert_eq!(left, 0, "{directory}");
+    }
+    sandbox.ip_netns("add");
+}
+
+#[test]
+fn a_namespace_that_loses_its_name_and_lives_on_keeps_its_gate() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    let mut running = sandbox.run();
+    let netns = sandbox.netns();
+    let pin = sandbox.link_pin();
+
+    sandbox.ip_netns("del");
+
+    sandbox.eventually("it ends", |_| running.0.try_wait().unwrap().is_some());
+    assert!(pin.exists());
+    assert_eq!(sk_lookup_programs(&netns).unwrap().len(), 1);
+    sandbox.ip_netns("add");
+}
+
+#[test]
+fn clear_collects_what_a_gate_of_a_namespace_that_is_gone_has_left() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    sandbox.must("run", &["--once"]);
+    let pin = sandbox.link_pin();
+    sandbox.ip_netns("del");
+    sandbox.ip_netns("add");
+    assert!(pin.exists());
+    sandbox.eventually("the leftovers are gone", |sandbox| {
+        sandbox.must("clear", &[]);
+        !pin.exists()
+    });
+    assert_eq!(fs::read_dir(sandbox.path("run")).unwrap().count(), 0);
 }
 
 #[test]
