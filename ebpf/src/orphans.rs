@@ -24,7 +24,10 @@ use crate::{
 pub enum Fate {
     /// It is gone, and what a gate had left of itself is removed.
     Gone,
-    /// It lives, or may live: its gate was left alone.
+    /// Nothing known of is in it, and yet it is there: its gate was left alone. The kernel takes its time to
+    /// end a namespace; or a socket or a descriptor keeps it.
+    Ending,
+    /// Somebody is in it, or looks after it: its gate was left alone.
     Alive,
 }
 
@@ -57,7 +60,14 @@ pub fn collect_orphans(store: &Store) -> Result<Vec<NetnsId>, Error> {
 /// As [`collect_orphans`], for one namespace whose gate the caller has held until a moment ago: a link that
 /// belongs to no namespace now was not detached, but has lost it.
 pub fn collect_orphan(store: &Store, id: NetnsId) -> Result<Fate, Error> {
-    collect_dead(store, id)
+    let fate = collect_dead(store, id)?;
+    if fate == Fate::Ending {
+        let living = living().doing(|| "looking for network namespaces in /proc".into())?;
+        if living.is_some_and(|living| living.contains_key(&id)) {
+            return Ok(Fate::Alive);
+        }
+    }
+    Ok(fate)
 }
 
 /// The number may have been given to another namespace, which lives at `path`.
@@ -81,14 +91,14 @@ fn bury_predecessor(store: &Store, id: NetnsId, path: &Path) -> Result<bool, Err
 fn collect_dead(store: &Store, id: NetnsId) -> Result<Fate, Error> {
     let pins = store.pins(id);
     if is_attached(&pins)? {
-        return Ok(Fate::Alive);
+        return Ok(Fate::Ending);
     }
     let Some(lock) = lock(store, id)? else {
         return Ok(Fate::Alive);
     };
     // Whoever had the lock until now may have put a gate in.
     let fate = if is_attached(&pins)? {
-        Fate::Alive
+        Fate::Ending
     } else {
         pins.withdraw()
             .and_then(|()| pins.sweep())
@@ -168,7 +178,7 @@ fn inode(number: u64) -> Option<NetnsId> {
 }
 
 /// Network namespaces that are mounted somewhere, as `ip netns` does: the fourth and fifth field of a line of
-/// proc_pid_mountinfo(5).
+/// `proc_pid_mountinfo(5)`.
 fn named(mountinfo: &str) -> impl Iterator<Item = (NetnsId, &str)> {
     mountinfo.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(3);

@@ -6,7 +6,7 @@ use std::{
     fs,
     os::{
         fd::{FromRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -343,6 +343,14 @@ fn a_namespace_that_loses_its_name_and_lives_on_keeps_its_gate() {
     let mut running = sandbox.run();
     let netns = sandbox.netns();
     let pin = sandbox.link_pin();
+    let inhabitant = Command::new("ip")
+        .args(["netns", "exec", &sandbox.name, "sleep", "infinity"])
+        .spawn();
+    let inhabitant = Running(inhabitant.unwrap());
+    sandbox.eventually("somebody moves in", |_| {
+        let path = format!("/proc/{}/ns/net", inhabitant.0.id());
+        fs::metadata(path).is_ok_and(|place| place.ino() == u64::from(netns.id().0))
+    });
 
     sandbox.ip_netns("del");
 

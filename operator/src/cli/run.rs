@@ -99,7 +99,11 @@ async fn follow(
     loop {
         tokio::select! {
             stir = keeper.stirred() => match stir {
-                Stir::Gone => return leave(keeper).await,
+                Stir::Gone => return tokio::select! {
+                    left = leave(keeper) => left,
+                    _ = triggers.terminate.recv() => Ok(()),
+                    _ = triggers.interrupt.recv() => Ok(()),
+                },
                 stir => keeper.attend(stir).await,
             },
             _ = collect.tick() => {
@@ -125,7 +129,7 @@ async fn leave(keeper: Keeper) -> anyhow::Result<()> {
     let netns = keeper.netns().to_string();
     match keeper.leave().await? {
         Fate::Gone => info!("leaving: {netns} is gone, and what was left of its gate is removed"),
-        Fate::Alive => warn!(
+        Fate::Alive | Fate::Ending => warn!(
             "leaving: the name of {netns} is gone, and something still uses it; its gate stays in force with \
              nobody to look after it"
         ),

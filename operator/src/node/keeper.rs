@@ -19,14 +19,14 @@ use super::{
 use crate::compile::{Desired, Leak, Link, NodeFacts, WantedRoute};
 
 /// How often the kernel is asked whether the gate is still in force. A gate that somebody detaches leaves
-/// the door open for no longer than this; asking takes some ten system calls.
+/// the door open for no longer than this; asking takes some twenty system calls.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often a gate is tried to be put in that could not be put in.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the kernel may take to end a namespace that nobody is in any more.
-const ENDING: Duration = Duration::from_secs(10);
+const ENDING: Duration = Duration::from_secs(30);
 
 /// Why leaks are not in force. What was in force stays.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +179,7 @@ impl Keeper {
         let end = Instant::now() + ENDING;
         loop {
             let fate = collect_orphan(&store, id)?;
-            if fate == Fate::Gone || Instant::now() >= end {
+            if fate != Fate::Ending || Instant::now() >= end {
                 return Ok(fate);
             }
             sleep(LOOK_EVERY).await;
@@ -195,7 +195,7 @@ impl Keeper {
                     self.saved = false;
                 }
                 self.trouble = None;
-                for repair in found.iter().flat_map(mended) {
+                for repair in found.into_iter().flat_map(mended) {
                     self.repaired(repair);
                 }
             }

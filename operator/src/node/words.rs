@@ -6,7 +6,7 @@ use vrfgate_ebpf::{Mended, OtherProgram};
 use super::{LeakState, Report, RouteState};
 
 /// What was done about something else's doing to the gate, a sentence for each thing.
-pub(super) fn mended(mended: &Mended) -> Vec<String> {
+pub(super) fn mended(mended: Mended) -> Vec<String> {
     match mended {
         Mended::Sysctls { found, set } => {
             let switches = [("tcp", found.tcp, set.tcp), ("udp", found.udp, set.udp)];
