@@ -17,6 +17,7 @@ use crate::{
     remains::{bury, is_orphan},
     store::{Lock, Pins},
     sys,
+    tracker::Tracker,
 };
 
 /// What has become of a namespace.
@@ -104,6 +105,7 @@ fn collect_dead(store: &Store, id: NetnsId) -> Result<Fate, Error> {
             .and_then(|()| pins.sweep())
             .and_then(|()| store.remove_files(id))
             .doing(|| format!("removing {}", pins.directory().display()))?;
+        Tracker::forget(store, id)?;
         Fate::Gone
     };
     release(store, lock)?;

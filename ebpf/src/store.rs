@@ -146,7 +146,7 @@ impl Store {
 
     /// Takes the lock of what all gates share, when its holder has done its short work.
     pub(crate) fn tracker_lock(&self) -> io::Result<Lock> {
-        create_directories(&self.run)?;
+        self.make_run_directory()?;
         Lock::wait(&self.tracker_lock_path())
     }
 

@@ -42,30 +42,36 @@ fn entries(directory: &Path) -> usize {
 }
 
 #[test]
-fn pins_that_somebody_removes_are_made_again_of_the_same_program_and_counters() {
+fn pins_that_somebody_removes_are_made_again_with_the_same_rules_and_counters() {
     let sandbox = Sandbox::new();
     let mut gate = sandbox.attach(&ssh());
     knock(&gate);
-    let program = gate.status().unwrap().program_id;
     let pins = sandbox.pins();
     let root = pins.parent().unwrap().to_owned();
     let events = pins.join(format!("v{LAYOUT}/events"));
-    for removed in [&root, &pins, &pins.join("link"), &events] {
+    let tracker = root.join(format!("tracker-v{LAYOUT}"));
+    for (removed, mended) in [
+        (&root, &[Mended::Pins, Mended::Tracker][..]),
+        (&pins, &[Mended::Pins]),
+        (&pins.join("link"), &[Mended::Pins]),
+        (&events, &[Mended::Pins]),
+        (&tracker, &[Mended::Tracker]),
+    ] {
         if removed.is_dir() {
             fs::remove_dir_all(removed).unwrap();
         } else {
             fs::remove_file(removed).unwrap();
         }
-        assert_eq!(gate.keep().unwrap(), [Mended::Pins], "{removed:?}");
+        assert_eq!(gate.keep().unwrap(), mended, "{removed:?}");
         assert_eq!(gate.keep().unwrap(), [], "{removed:?}");
-        assert_eq!(entries(&root), 1, "{removed:?}");
+        assert_eq!(entries(&root), 2, "{removed:?}");
+        assert!(gate.is_current(), "{removed:?}");
     }
 
     // Nothing holds the gate now but its pins.
     drop(gate);
     let gate = sandbox.open().unwrap().unwrap();
     let status = gate.status().unwrap();
-    assert_eq!(status.program_id, program);
     assert_eq!(status.vrfs[0].rules[0].hits.passed, 1);
     assert!(sandbox.sysctl("tcp"));
 }

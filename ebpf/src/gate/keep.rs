@@ -19,17 +19,29 @@ pub enum Mended {
     Pins,
     /// Something had removed the record. It is there again.
     Record,
+    /// Something had removed pins of the tracker that tells of bound listeners. There is one again.
+    Tracker,
 }
 
 impl Gate {
-    /// As [`Gate::verify`]; also puts right what something else has done to sysctls, pins and record since the
-    /// last [`Gate::apply`]. A handful of system calls where nothing has: it may be called often.
+    /// As [`Gate::verify`]; also looks for listeners when it is time to, and puts right what something else has
+    /// done to sysctls, pins, record and tracker since the last [`Gate::apply`]. A handful of system calls where nothing has: it may be called often.
     pub fn keep(&mut self) -> Result<Vec<Mended>, Error> {
         self.verify()?;
         let mut mended = Vec::new();
-        mended.extend(self.keep_sysctls()?);
-        mended.extend(self.keep_pins()?);
-        mended.extend(self.keep_record()?);
+        for step in [
+            Self::keep_sysctls,
+            Self::keep_pins,
+            Self::keep_record,
+            Self::keep_tracker,
+        ] {
+            match step(self) {
+                Ok(found) => mended.extend(found),
+                Err(error) if mended.is_empty() => return Err(error),
+                // What was mended shall be told. The error comes again the next time, if it is one to stay.
+                Err(_) => break,
+            }
+        }
         Ok(mended)
     }
 
@@ -63,7 +75,7 @@ impl Gate {
     }
 
     /// Without its pins, the gate would end with this process.
-    fn keep_pins(&self) -> Result<Option<Mended>, Error> {
+    fn keep_pins(&mut self) -> Result<Option<Mended>, Error> {
         let pins = self.store.pins(self.netns.id());
         let intact = pins
             .intact()
@@ -80,8 +92,21 @@ impl Gate {
         Ok(Some(Mended::Pins))
     }
 
+    /// Without its tracker, listeners that are bound to a VRF count for nothing as soon as they are new.
+    fn keep_tracker(&mut self) -> Result<Option<Mended>, Error> {
+        if self.tracker.is_in_place(&self.store)? {
+            self.tracker.keep(&self.netns)?;
+            return Ok(None);
+        }
+        self.tracker.provide_again(&self.store, &self.netns)?;
+        if !self.is_current() {
+            self.renew()?;
+        }
+        Ok(Some(Mended::Tracker))
+    }
+
     /// Without its record, nobody knows what to give back.
-    fn keep_record(&self) -> Result<Option<Mended>, Error> {
+    fn keep_record(&mut self) -> Result<Option<Mended>, Error> {
         let path = self.store.record(self.netns.id());
         if fs::exists(&path).doing(|| format!("looking at {}", path.display()))? {
             return Ok(None);

@@ -65,6 +65,11 @@ impl TrackerMaps {
         Ok(id_of(&gate.map(LISTENERS))? == self.id)
     }
 
+    /// Whether these are the maps that are pinned as the machine's.
+    pub(super) fn are_pinned(&self, pins: &TrackerPins) -> Result<bool, MapError> {
+        Ok(id_of(&pins.map(LISTENERS))? == self.id)
+    }
+
     /// Has sockets on slaves counted under their VRFs.
     pub(super) fn watch(
         &mut self,

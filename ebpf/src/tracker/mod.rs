@@ -100,6 +100,23 @@ impl Tracker {
         self.maps.are_asked_by(gate).unwrap_or(false)
     }
 
+    /// Whether this still is the machine's tracker, and all of it is there.
+    pub(crate) fn is_in_place(&self, store: &Store) -> Result<bool, Error> {
+        let pins = TrackerPins::of(store);
+        let complete = pins
+            .are_complete()
+            .doing(|| format!("looking at {}", pins.directory().display()))?;
+        let traced = self.tracing != Tracing::On || pins.have_links();
+        Ok(complete && traced && self.maps.are_pinned(&pins).unwrap_or(false))
+    }
+
+    /// Finds or makes the machine's tracker anew, when this one is not in its place any more.
+    pub(crate) fn provide_again(&mut self, store: &Store, netns: &Netns) -> Result<(), Error> {
+        let slaves = self.slaves.clone().unwrap_or_default();
+        *self = Self::provide(store, self.netns)?;
+        self.watch(netns, &slaves)
+    }
+
     /// Whether a machine's tracker is kept by tracing programs.
     pub(crate) fn is_tracing(store: &Store) -> bool {
         TrackerPins::of(store).have_links()

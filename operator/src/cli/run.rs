@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         };
         let keeper = Keeper::start(store, netns, leaks).await?;
         if let Some(triggers) = triggers {
-            follow(keeper, store, &files, triggers).await?;
+            Box::pin(follow(keeper, store, &files, triggers)).await?;
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -186,8 +186,19 @@ impl Keeper {
         }
     }
 
-    /// Puts right what something else has done to gate, pins or sysctls.
+    /// Puts right what something else has done, and sees to it that there is a gate.
     async fn keep(&mut self) {
+        self.mend();
+        // Also when it could not be put in at the last try.
+        if !self.engine.has_gate() && Instant::now() >= self.retry_at {
+            self.retry_at = Instant::now() + RETRY_EVERY;
+            self.reconcile_or_report().await;
+        }
+        self.look_beside();
+    }
+
+    /// Puts right what something else has done to gate, pins or sysctls.
+    fn mend(&mut self) {
         match self.engine.keep() {
             Ok(found) => {
                 if found.contains(&Mended::Record) {
@@ -207,12 +218,6 @@ impl Keeper {
                 self.trouble = trouble;
             }
         }
-        // Also when it could not be put in at the last try.
-        if !self.engine.has_gate() && Instant::now() >= self.retry_at {
-            self.retry_at = Instant::now() + RETRY_EVERY;
-            self.reconcile_or_report().await;
-        }
-        self.look_beside();
     }
 
     /// Lets the gate know of new VRFs before everything else is looked at, so that they are open for as short
@@ -258,6 +263,8 @@ impl Keeper {
     }
 
     async fn reconcile_or_report(&mut self) {
+        // Whatever is set again on the way to what is asked for would go untold.
+        self.mend();
         if let Err(error) = self.reconcile().await {
             self.report_errors(vec![error.to_string()]);
         }

@@ -23,6 +23,10 @@ pub(super) fn mended(mended: Mended) -> Vec<String> {
         Mended::Pins => {
             vec!["the gate's pins had been removed; pinned the same program and maps again".into()]
         }
+        Mended::Tracker => vec![
+            "the tracker of bound listeners had been removed; made a new one, and the gate asks it"
+                .into(),
+        ],
         Mended::Record => vec!["the gate's record had been removed; wrote it again".into()],
     }
 }
