@@ -1,9 +1,10 @@
 //! `vrfgate-lab`: what the kernel does with VRF packets, and what vrfgate makes of it, shown in this kernel.
 //!
 //! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
-//! design rests on; `gate::` is who gets in; `state::` is what survives whom; `input::` is what bad input does.
+//! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `state::` is what survives whom; `input::` is what bad input does.
 
 mod gate;
+mod host;
 mod input;
 mod kernel;
 mod leaks;
@@ -61,6 +62,7 @@ fn all_tests() -> Vec<Trial> {
     [
         kernel::tests(),
         gate::tests(),
+        host::tests(),
         routes::tests(),
         state::tests(),
         input::tests(),

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use crate::{Attempt, Conversation, Load, Netns, Plan, Transport, ip};
+use crate::{Attempt, Conversation, Load, Netns, Plan, Scanner, Transport, ip};
 
 /// A machine of a topology. Clones are the same machine.
 #[derive(Clone, Debug)]
@@ -130,6 +130,12 @@ impl Host {
     #[must_use]
     pub fn keep_connecting(&self, open: &[SocketAddr], closed: &[SocketAddr]) -> Load {
         Load::start(self, open.to_vec(), closed.to_vec())
+    }
+
+    /// Keeps trying ports that must be closed.
+    #[must_use]
+    pub fn keep_scanning(&self, ports: &[(Transport, SocketAddr)]) -> Scanner {
+        Scanner::start(self, ports.to_vec())
     }
 
     /// Sends a datagram to everybody: a broadcast or multicast address.

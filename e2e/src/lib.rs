@@ -23,6 +23,7 @@
 #![allow(clippy::missing_panics_doc)]
 
 mod attempt;
+mod bpf;
 mod conversation;
 mod host;
 mod ip;
@@ -31,10 +32,13 @@ mod listener;
 mod load;
 mod netns;
 mod outcome;
+
+mod scanner;
 mod udp;
 mod vrfgate;
 
 pub use attempt::{Attempt, Transport};
+pub use bpf::detach_link;
 pub use conversation::Conversation;
 pub use host::Host;
 pub use ip::batch;
@@ -43,5 +47,6 @@ pub use listener::{Listener, Plan};
 pub use load::Load;
 pub use netns::Netns;
 pub use outcome::Outcome;
+pub use scanner::{Open, Scanner};
 pub use udp::ReplyFrom;
 pub use vrfgate::{Vrfgate, complaint, program, use_vrfgate};

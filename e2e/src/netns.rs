@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     panic,
     path::{Path, PathBuf},
     thread,
@@ -60,6 +63,16 @@ impl Netns {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its inode number, by which the kernel and vrfgate know it.
+    #[must_use]
+    #[track_caller]
+    pub fn inode(&self) -> u64 {
+        let metadata = self.handle.metadata();
+        metadata
+            .unwrap_or_else(|error| panic!("looking at namespace {}: {error}", self.name))
+            .ino()
     }
 
     /// Runs `work` inside. Sockets and processes made there stay there.

@@ -171,6 +171,13 @@ impl Vrfgate {
             .map_or_else(|| panic!("vrfgate doesn't run"), Child::id)
     }
 
+    /// The pins of its gate; where they would be, when there are none.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        let netns = self.router.netns().inode();
+        self.bpffs().join("vrfgate").join(netns.to_string())
+    }
+
     /// SIGKILL: no word of farewell.
     #[track_caller]
     pub fn kill(&mut self) {

@@ -1,10 +1,18 @@
 //! The gate follows what happens around it, without a restart.
 
-use vrfgate_e2e::Lab;
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::maps::{HashMap, Map, MapData};
+use vrfgate_abi::{LAYOUT, VrfPolicy};
+use vrfgate_e2e::{Lab, Netns};
 
 use crate::{
     leaks::{leak, open_tcp},
-    net::Net,
+    net::{Net, V4},
     suite::tests,
 };
 
@@ -16,6 +24,8 @@ tests! {
         a_vrf_that_appears_later_and_that_no_leak_names_is_closed,
         an_address_that_appears_later_inside_a_listed_prefix_is_open,
         a_vrf_that_is_made_anew_is_gated_again;
+    once:
+        a_new_vrf_is_in_the_gate_and_how_soon_is_told;
 }
 
 fn an_edit_of_the_file_comes_into_force(net: &Net) {
@@ -103,4 +113,54 @@ fn a_vrf_that_is_made_anew_is_gated_again(net: &Net) {
 
     client.connect(net.main(80)).should_soon_be_refused();
     client.connect(net.main(22)).should_soon_reach("ssh");
+}
+
+/// Measured, not judged: how long it takes depends on the machine, and emulated ones are slow.
+fn a_new_vrf_is_in_the_gate_and_how_soon_is_told() {
+    let (lab, _client) = V4.one_vrf();
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&open_tcp("BLUE", &V4, &[22]));
+    let map = vrfgate.pins().join(format!("v{LAYOUT}/vrfs"));
+
+    let mut times: Vec<Duration> = (0..10)
+        .map(|number| {
+            let name = format!("NEW{number}");
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| time_to_be_gated(lab.netns(), &name, &map));
+                lab.ip(&format!("link add {name} type vrf table {}", 100 + number));
+                waiting
+                    .join()
+                    .unwrap_or_else(|_| panic!("{name} is not gated"))
+            })
+        })
+        .collect();
+
+    times.sort();
+    println!(
+        "a new VRF is gated within {:?} (median), {:?} (longest)",
+        times[5], times[9]
+    );
+}
+
+/// From the moment that the VRF exists to the moment that the gate's map has it.
+fn time_to_be_gated(netns: &Netns, name: &str, map: &Path) -> Duration {
+    let vrfs = MapData::from_pin(map).expect("the gate's map");
+    let vrfs: HashMap<_, u32, [u8; size_of::<VrfPolicy>()]> =
+        Map::HashMap(vrfs).try_into().expect("its kind");
+    let deadline = Instant::now() + Duration::from_mins(2);
+    netns.enter(|| {
+        let ifindex = loop {
+            match nix::net::if_::if_nametoindex(name) {
+                Ok(ifindex) => break ifindex,
+                Err(_) => thread::yield_now(),
+            }
+            assert!(Instant::now() < deadline, "no {name}");
+        };
+        let made = Instant::now();
+        while vrfs.get(&ifindex, 0).is_err() {
+            assert!(Instant::now() < deadline, "{name} is not gated");
+            thread::yield_now();
+        }
+        made.elapsed()
+    })
 }

@@ -1,0 +1,21 @@
+//! A host that changes: what comes and goes around the gate, and what others do to it.
+
+mod chaos;
+mod gone;
+mod repairs;
+mod rules;
+
+use libtest_mimic::Trial;
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    [
+        chaos::tests(),
+        gone::tests(),
+        repairs::tests(),
+        rules::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
