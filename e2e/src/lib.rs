@@ -23,6 +23,7 @@
 #![allow(clippy::missing_panics_doc)]
 
 mod attempt;
+mod bgp;
 mod bpf;
 mod conversation;
 mod host;
@@ -38,6 +39,7 @@ mod udp;
 mod vrfgate;
 
 pub use attempt::{Attempt, Transport};
+pub use bgp::Bgp;
 pub use bpf::detach_link;
 pub use conversation::Conversation;
 pub use host::Host;

@@ -17,7 +17,7 @@ packages_of() {
     objcopy) echo llvm ;; # the only objcopy that knows BPF objects
     kernels) echo debian-archive-keyring ca-certificates kmod xz-utils ;;
     vm) echo iproute2 qemu-system-x86 binutils file busybox-static kmod python3 python3-venv ca-certificates ;;
-    lab) echo iproute2 python3 openssh-server nftables strace procps kmod ;;
+    lab) echo iproute2 python3 openssh-server frr nftables strace procps kmod ;;
     *) die "unknown group '$1'; groups: build, bpf, objcopy, kernels, vm, lab" ;;
     esac
 }
@@ -31,12 +31,12 @@ forbid_service_starts() {
     as_root chmod 755 "$policy"
 }
 
-# Debian enables sshd for the next boot when it installs it. Only for those who had none.
-disable_sshd() {
-    local unit
-    as_root update-rc.d ssh disable >/dev/null 2>&1 || true
+# Debian enables a server for the next boot when it installs it. Only for those who had none.
+disable() {
+    local unit name=$1
+    as_root update-rc.d "$name" disable >/dev/null 2>&1 || true
     command -v systemctl >/dev/null || return 0
-    for unit in ssh.service ssh.socket; do
+    for unit in "$name.service" "$name.socket"; do
         as_root systemctl disable "$unit" >/dev/null 2>&1 || true
     done
 }
@@ -53,4 +53,5 @@ mapfile -t missing < <(missing_packages "${wanted[@]}")
 
 forbid_service_starts
 need_packages "${missing[@]}"
-[[ " ${missing[*]} " != *" openssh-server "* ]] || disable_sshd
+[[ " ${missing[*]} " != *" openssh-server "* ]] || disable ssh
+[[ " ${missing[*]} " != *" frr "* ]] || disable frr

@@ -1,5 +1,6 @@
 //! A host that changes: what comes and goes around the gate, and what others do to it.
 
+mod bgp;
 mod chaos;
 mod gone;
 mod repairs;
@@ -10,6 +11,7 @@ use libtest_mimic::Trial;
 /// All of them.
 pub fn tests() -> Vec<Trial> {
     [
+        bgp::tests(),
         chaos::tests(),
         gone::tests(),
         repairs::tests(),

@@ -1,0 +1,173 @@
+//! FRR's bgpd, as Debian packages it: on the router an instance inside a VRF, on a client its peer.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::Host;
+
+/// Where Debian puts FRR's daemons.
+const DAEMONS: &str = "/usr/lib/frr";
+
+/// How long a session may take to come up: bgpd waits some seconds between attempts.
+const SOON: Duration = Duration::from_mins(2);
+
+/// A bgpd and, where it needs one to hear of VRFs, a zebra. Dropping it ends both.
+#[derive(Debug)]
+pub struct Bgp {
+    vrf: String,
+    home: TempDir,
+    daemons: Vec<Child>,
+}
+
+impl Bgp {
+    /// Starts bgpd with a configuration whose one session is in `vrf` (`default` for none). A VRF's bgpd
+    /// listens on port 179 bound to the VRF, with `SO_REUSEPORT`.
+    #[must_use]
+    #[track_caller]
+    pub fn start(host: &Host, vrf: &str, configuration: &str) -> Self {
+        let home = tempfile::Builder::new()
+            .prefix("vrfgate-bgp-")
+            // FRR's daemons give root's rights away, and their sockets and files are their own user's.
+            .permissions(fs::Permissions::from_mode(0o777))
+            .tempdir_in("/run")
+            .unwrap_or_else(|error| panic!("a directory for bgpd: {error}"));
+        let mut bgp = Self {
+            vrf: vrf.to_owned(),
+            home,
+            daemons: Vec::new(),
+        };
+        bgp.write("bgpd.conf", configuration);
+        bgp.write("zebra.conf", "");
+        if vrf == "default" {
+            bgp.run(host, "bgpd", &["--no_zebra"]);
+        } else {
+            bgp.run(host, "zebra", &[]);
+            bgp.run(host, "bgpd", &["--no_kernel"]);
+        }
+        bgp
+    }
+
+    /// The session is up, now or soon.
+    #[track_caller]
+    pub fn should_soon_be_up(&self) {
+        let end = Instant::now() + SOON;
+        while !self.is_up() {
+            assert!(Instant::now() < end, "no session:\n{}", self.story());
+            thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// The session is up, has never been down since it came up, and messages still come in.
+    #[track_caller]
+    pub fn should_have_stayed_up(&self) {
+        let received = || self.peer()["msgRcvd"].as_u64();
+        let (before, end) = (received(), Instant::now() + SOON);
+        while received() <= before {
+            assert!(
+                Instant::now() < end,
+                "the peer is silent:\n{}",
+                self.story()
+            );
+            thread::sleep(Duration::from_millis(300));
+        }
+        let peer = self.peer();
+        let came_up = peer["connectionsEstablished"].as_u64();
+        assert!(
+            self.is_up() && came_up == Some(1),
+            "the session has been down:\n{}",
+            self.story()
+        );
+    }
+
+    fn is_up(&self) -> bool {
+        self.peer()["state"] == "Established"
+    }
+
+    /// What bgpd says of its one peer.
+    fn peer(&self) -> Value {
+        let shown = self.ask(&format!(
+            "show bgp vrf {} ipv4 unicast summary json",
+            self.vrf
+        ));
+        let summary: Value = serde_json::from_str(&shown).unwrap_or_default();
+        let peers = summary["peers"].as_object();
+        peers
+            .and_then(|peers| peers.values().next().cloned())
+            .unwrap_or_default()
+    }
+
+    fn ask(&self, command: &str) -> String {
+        let output = Command::new("vtysh")
+            .arg("--vty_socket")
+            .arg(self.home.path())
+            .args(["-d", "bgpd", "-c", command])
+            .output()
+            .unwrap_or_else(|error| panic!("vtysh: {error} (apt-get install frr)"));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn story(&self) -> String {
+        let logs = ["zebra.log", "bgpd.log"].map(|log| {
+            let text = fs::read_to_string(self.file(log)).unwrap_or_default();
+            format!("-- {log}\n{text}")
+        });
+        format!(
+            "{}\n{}",
+            self.ask(&format!("show bgp vrf {} neighbors", self.vrf)),
+            logs.join("\n")
+        )
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    #[track_caller]
+    fn write(&self, name: &str, content: &str) {
+        let path = self.file(name);
+        fs::write(&path, content)
+            .unwrap_or_else(|error| panic!("writing {}: {error}", path.display()));
+    }
+
+    #[track_caller]
+    fn run(&mut self, host: &Host, daemon: &str, options: &[&str]) {
+        let log = File::create(self.file(&format!("{daemon}.log")))
+            .unwrap_or_else(|error| panic!("a log for {daemon}: {error}"));
+        let mut command = Command::new(format!("{DAEMONS}/{daemon}"));
+        command
+            // On no port but BGP's, and with every file in a place of its own.
+            .args(["--vty_port", "0", "--log", "stdout"])
+            .arg("--config_file")
+            .arg(self.file(&format!("{daemon}.conf")))
+            .arg("--pid_file")
+            .arg(self.file(&format!("{daemon}.pid")))
+            .arg("--vty_socket")
+            .arg(self.home.path())
+            .arg("--socket")
+            .arg(self.file("zserv.api"))
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(Stdio::null());
+        self.daemons.push(host.spawn(&mut command));
+    }
+}
+
+impl Drop for Bgp {
+    fn drop(&mut self) {
+        for daemon in &mut self.daemons {
+            // It may have ended by itself, which its test has noticed.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
