@@ -1,7 +1,8 @@
 //! `vrfgate-lab`: what the kernel does with VRF packets, and what vrfgate makes of it, shown in this kernel.
 //!
 //! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
-//! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `state::` is what survives whom; `input::` is what bad input does.
+//! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `steer::` is how answers of
+//! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does.
 
 mod gate;
 mod host;
@@ -11,6 +12,7 @@ mod leaks;
 mod net;
 mod routes;
 mod state;
+mod steer;
 mod suite;
 
 use std::{
@@ -65,6 +67,7 @@ fn all_tests() -> Vec<Trial> {
         host::tests(),
         routes::tests(),
         state::tests(),
+        steer::tests(),
         input::tests(),
     ]
     .into_iter()

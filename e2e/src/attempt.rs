@@ -3,14 +3,14 @@
 use std::{
     fmt,
     io::{self, BufRead, BufReader},
-    net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Socket, Type};
 
-use crate::{Host, Outcome};
+use crate::{Host, Outcome, dns};
 
 /// How long an answer may take that is expected to come: emulated machines are slow.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,6 +26,8 @@ pub enum Transport {
     Tcp,
     /// A datagram and its answer.
     Udp,
+    /// A question to a DNS server by UDP: which text [`dns::NAME`] has.
+    Dns,
 }
 
 /// A try that is made by the expectation put on it: the expectation knows how long to wait.
@@ -35,6 +37,7 @@ pub struct Attempt<'host> {
     client: &'host Host,
     transport: Transport,
     from: Option<IpAddr>,
+    from_port: u16,
     to: SocketAddr,
 }
 
@@ -49,6 +52,7 @@ impl<'host> Attempt<'host> {
             client,
             transport,
             from: None,
+            from_port: 0,
             to: address(to),
         }
     }
@@ -57,6 +61,14 @@ impl<'host> Attempt<'host> {
     pub fn from(self, source: IpAddr) -> Self {
         Self {
             from: Some(source),
+            ..self
+        }
+    }
+
+    /// Sends from a port, instead of one that the kernel chooses.
+    pub fn from_port(self, port: u16) -> Self {
+        Self {
+            from_port: port,
             ..self
         }
     }
@@ -167,7 +179,12 @@ impl<'host> Attempt<'host> {
     fn wait(&self, patience: Duration) -> Outcome {
         let answer = match self.transport {
             Transport::Tcp => self.read_line(patience),
-            Transport::Udp => self.exchange(patience),
+            Transport::Udp => self
+                .exchange(patience, b"who is there?")
+                .map(|answer| String::from_utf8_lossy(&answer).into_owned()),
+            Transport::Dns => self
+                .exchange(patience, &dns::question())
+                .and_then(|answer| dns::answer(&answer)),
         };
         answer.map_or_else(|error| Outcome::of(&error), Outcome::Reached)
     }
@@ -181,15 +198,15 @@ impl<'host> Attempt<'host> {
         Ok(line.trim_end().to_owned())
     }
 
-    fn exchange(&self, patience: Duration) -> io::Result<String> {
+    fn exchange(&self, patience: Duration, question: &[u8]) -> io::Result<Vec<u8>> {
         let socket: UdpSocket = self.socket(Type::DGRAM)?.into();
         // A connected socket hears of ICMP errors, and ignores answers from any other address.
         socket.connect(self.to)?;
         socket.set_read_timeout(Some(patience))?;
-        socket.send(b"who is there?")?;
+        socket.send(question)?;
         let mut answer = [0; 512];
         let length = socket.recv(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+        Ok(answer[..length].to_vec())
     }
 
     fn socket(&self, kind: Type) -> io::Result<Socket> {
@@ -198,8 +215,12 @@ impl<'host> Attempt<'host> {
             .client
             .netns()
             .enter(|| Socket::new(domain, kind, None))?;
-        if let Some(source) = self.from {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+        if self.from.is_some() || self.from_port != 0 {
+            let any: IpAddr = match self.to {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            socket.bind(&SocketAddr::new(self.from.unwrap_or(any), self.from_port).into())?;
         }
         Ok(socket)
     }
@@ -211,6 +232,7 @@ impl fmt::Display for Attempt<'_> {
             client,
             transport,
             from,
+            from_port: _,
             to,
         } = self;
         write!(f, "{transport:?} from the {client}")?;

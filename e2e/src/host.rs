@@ -119,6 +119,11 @@ impl Host {
         Attempt::new(self, Transport::Udp, to)
     }
 
+    /// Asks a DNS server which text [`dns::NAME`](crate::dns::NAME) has.
+    pub fn resolve(&self, at: impl ToSocketAddrs + fmt::Debug) -> Attempt<'_> {
+        Attempt::new(self, Transport::Dns, at)
+    }
+
     /// Opens a TCP connection to a [`Listener`](crate::Listener) and keeps it.
     #[must_use]
     #[track_caller]
@@ -164,6 +169,20 @@ impl Host {
             .ok()
             .and_then(|links| u32::try_from(links[0]["ifindex"].as_u64()?).ok())
             .unwrap_or_else(|| panic!("ip says of {device}: {shown}"))
+    }
+
+    /// What a command prints on this machine. It must succeed.
+    #[must_use]
+    #[track_caller]
+    pub fn output(&self, command: &mut Command) -> String {
+        let output = self.netns.enter(|| command.output());
+        let output = output.unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
+        assert!(
+            output.status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Starts a process on this machine.

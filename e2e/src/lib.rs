@@ -26,6 +26,7 @@ mod attempt;
 mod bgp;
 mod bpf;
 mod conversation;
+pub mod dns;
 mod host;
 mod ip;
 mod lab;

@@ -3,8 +3,8 @@
 #
 #   packages.sh GROUP...        groups: build, bpf, objcopy, kernels, vm, lab
 #
-# No service of an installed package is started or left enabled: the lab runs its own sshd in
-# its own namespaces, and a developer's machine must not gain an open port 22 by `make test`.
+# No service of an installed package is started or left enabled: the lab runs its own sshd and
+# unbound in its own namespaces, and a developer's machine must not gain open ports by `make test`.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -17,7 +17,7 @@ packages_of() {
     objcopy) echo llvm ;; # the only objcopy that knows BPF objects
     kernels) echo debian-archive-keyring ca-certificates kmod xz-utils ;;
     vm) echo iproute2 qemu-system-x86 binutils file busybox-static kmod python3 python3-venv ca-certificates ;;
-    lab) echo iproute2 python3 openssh-server frr nftables strace procps kmod ;;
+    lab) echo iproute2 python3 openssh-server frr nftables unbound strace procps kmod ;;
     *) die "unknown group '$1'; groups: build, bpf, objcopy, kernels, vm, lab" ;;
     esac
 }
@@ -55,3 +55,4 @@ forbid_service_starts
 need_packages "${missing[@]}"
 [[ " ${missing[*]} " != *" openssh-server "* ]] || disable ssh
 [[ " ${missing[*]} " != *" frr "* ]] || disable frr
+[[ " ${missing[*]} " != *" unbound "* ]] || disable unbound

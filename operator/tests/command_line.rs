@@ -244,6 +244,7 @@ fn a_running_vrfgate_follows_devices_and_files_and_says_so_in_its_report() {
         let Report {
             leaks,
             routes: _,
+            steering: _,
             errors,
             ..
         } = sandbox.report();
@@ -434,6 +435,30 @@ fn doctor_fails_and_names_the_cure_when_something_is_missing() {
     assert!(!output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("MISSING  no BPF file system"), "{text}");
+}
+
+#[test]
+fn bits_that_no_mark_can_be_made_of_are_refused_by_the_name_of_the_flag() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    for (mask, complaint) in [
+        ("0x5", "has gaps"),
+        ("0", "without bits"),
+        ("all", "not a mask"),
+    ] {
+        let output = sandbox
+            .command("run")
+            .args(["--once", "--steer-mask", mask])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("--steer-mask") && said.contains(complaint),
+            "{said}"
+        );
+    }
+    assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
 }
 
 #[test]

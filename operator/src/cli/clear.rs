@@ -22,7 +22,13 @@ pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         Err(Error::NotInForce { .. } | Error::OldLayout { .. }) => None,
         found => found?,
     };
-    let routes = super::block_on(async { Ok(Watcher::new(&netns)?.clear_routes().await?) })?;
+    let (routes, steering) = super::block_on(async {
+        let watcher = Watcher::new(&netns)?;
+        Ok((
+            watcher.clear_routes().await?,
+            watcher.clear_steering().await?,
+        ))
+    })?;
     let found = match gate {
         Some(gate) => gate.detach().map(|()| true)?,
         None => Gate::clean_up(store, &netns)?,
@@ -38,7 +44,12 @@ pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         1 => ", 1 route removed".to_owned(),
         many => format!(", {many} routes removed"),
     };
-    println!("{netns}: {gate}{routes}");
+    let steering = if steering {
+        ", reply steering removed"
+    } else {
+        ""
+    };
+    println!("{netns}: {gate}{routes}{steering}");
     collect_leftovers(store);
     Ok(ExitCode::SUCCESS)
 }

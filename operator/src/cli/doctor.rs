@@ -7,16 +7,19 @@ use vrfgate_ebpf::{
     Gate, L3mdevAccept, Lack, Netns, Store, kernel_release, preflight, sk_lookup_programs,
 };
 
-use super::Target;
+use super::{Marks, Target};
 use crate::{
-    compile::{LinkKind, NodeFacts},
-    node::Watcher,
+    compile::{LinkKind, MarkMask, NodeFacts},
+    node::{MarkUser, Watcher, missing_modules},
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     target: Target,
+
+    #[command(flatten)]
+    marks: Marks,
 }
 
 /// One thing looked at.
@@ -48,7 +51,7 @@ pub(super) fn doctor(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     if lacks.is_empty() {
         findings.push(programs(store, &netns)?);
     }
-    findings.extend(network(&netns)?);
+    findings.extend(network(&netns, args.marks.steer_mask)?);
 
     println!("vrfgate {} in {netns}", env!("CARGO_PKG_VERSION"));
     for finding in &findings {
@@ -122,13 +125,38 @@ fn programs(store: &Store, netns: &Netns) -> anyhow::Result<Finding> {
     })
 }
 
-fn network(netns: &Netns) -> anyhow::Result<Vec<Finding>> {
+fn network(netns: &Netns, mask: MarkMask) -> anyhow::Result<Vec<Finding>> {
     super::block_on(async {
         let watcher = Watcher::new(netns)?;
         let facts = watcher.facts().await?;
         let preference = watcher.local_rule_preference().await?;
-        Ok(vec![vrfs(&facts), rule_order(preference)])
+        let mut findings = vec![vrfs(&facts), rule_order(preference)];
+        findings.extend(steering(mask, &watcher.mark_users(mask).await?));
+        Ok(findings)
     })
+}
+
+/// What stands in the way of `replies: Steer`.
+fn steering(mask: MarkMask, users: &[MarkUser]) -> Vec<Finding> {
+    let missing = missing_modules();
+    if !missing.is_empty() {
+        return vec![Finding::Note(format!(
+            "this kernel has no {}: `replies: Steer` can't be used",
+            missing.join(", ")
+        ))];
+    }
+    if users.is_empty() {
+        return vec![Finding::Good(format!(
+            "nobody else uses the bits {mask} of packets' marks, which `replies: Steer` takes"
+        ))];
+    }
+    let clashes = users.iter().map(|user| {
+        Finding::Note(format!(
+            "`replies: Steer` takes the bits {mask} of packets' marks, and {user}: choose others by \
+             --steer-mask, for `run` as well"
+        ))
+    });
+    clashes.collect()
 }
 
 fn vrfs(facts: &NodeFacts) -> Finding {

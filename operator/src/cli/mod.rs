@@ -12,6 +12,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use vrfgate_ebpf::{Netns, Store};
 
+use crate::compile::MarkMask;
+
 /// Opens chosen services of a Linux network namespace to chosen VRFs, and nothing else.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
@@ -84,6 +86,15 @@ impl Target {
             None => Netns::current().context("opening this network namespace"),
         }
     }
+}
+
+/// Which bits of packets' marks steering may use.
+#[derive(Debug, clap::Args)]
+struct Marks {
+    /// Bits of packets' marks that `replies: Steer` may use, next to each other, such as 0xff0000. 7 bits tell
+    /// 127 VRFs apart. Choose bits that nobody else on this host uses; `doctor` looks for clashes.
+    #[arg(long, value_name = "BITS", default_value_t)]
+    steer_mask: MarkMask,
 }
 
 /// Form of output.

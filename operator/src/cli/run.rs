@@ -12,7 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 use vrfgate_ebpf::{Error, Fate, Gate, Store, preflight};
 
-use super::Target;
+use super::{Marks, Target};
 use crate::node::{Keeper, LeakFiles, Stir, collect_leftovers};
 
 /// Editors and config managers write a file in several steps; read it after the last.
@@ -33,6 +33,9 @@ pub(super) struct Args {
     /// Bring the gate in line and leave: follow no changes. The gate stays in force.
     #[arg(long)]
     once: bool,
+
+    #[command(flatten)]
+    marks: Marks,
 }
 
 pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
@@ -57,7 +60,7 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
             Ok(leaks) => leaks,
             Err(errors) => bail!("nothing was changed: {}", errors.join("\nvrfgate: ")),
         };
-        let keeper = Keeper::start(store, netns, leaks).await?;
+        let keeper = Keeper::start(store, netns, leaks, args.marks.steer_mask).await?;
         if let Some(triggers) = triggers {
             Box::pin(follow(keeper, store, &files, triggers)).await?;
         }

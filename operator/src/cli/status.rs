@@ -7,7 +7,7 @@ use serde::Serialize;
 use vrfgate_ebpf::{Gate, GateStatus, Rule, RuleStatus, Store};
 
 use super::{Output, Target, table::columns};
-use crate::node::{Repair, Repairs, Report, RouteReport, RouteState};
+use crate::node::{Repair, Repairs, Report, RouteReport, RouteState, SteeringReport};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -63,12 +63,32 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
     let Report {
         leaks,
         routes,
+        steering,
         errors,
         warnings,
         repairs,
     } = &status.report;
     if !routes.is_empty() {
         writeln!(out, "\n{}", route_table(routes))?;
+    }
+    if let Some(steering) = steering {
+        writeln!(out, "\n{}", steering_table(steering))?;
+        if let Some(reason) = &steering.refused {
+            writeln!(
+                out,
+                "\nReply steering is not in force (what was, still is): {reason}"
+            )?;
+        }
+        for note in &steering.notes {
+            writeln!(out, "\nReply steering: {note}")?;
+        }
+        for vrf in &steering.left_out {
+            writeln!(
+                out,
+                "\nUDP answers into VRF {vrf} are not steered: --steer-mask {} has no room for more VRFs",
+                steering.mask
+            )?;
+        }
     }
     for leak in leaks {
         for note in &leak.notes {
@@ -192,4 +212,20 @@ fn route_table(routes: &[RouteReport]) -> String {
         [route.leak.clone(), route.route.clone(), state]
     });
     columns(["LEAK", "ROUTE", "STATE"], rows.collect())
+}
+
+fn steering_table(steering: &SteeringReport) -> String {
+    let rows = steering.vrfs.iter().map(|vrf| {
+        [
+            vrf.vrf.clone(),
+            list(&vrf.services, "-"),
+            format!("{}/{}", vrf.mark, steering.mask),
+            vrf.zone.to_string(),
+            vrf.table.to_string(),
+        ]
+    });
+    columns(
+        ["VRF", "ANSWERS STEERED", "MARK", "ZONE", "TABLE"],
+        rows.collect(),
+    )
 }

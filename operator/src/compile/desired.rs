@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
     Leak, LeakName, Link, LinkKind, LocalPrefix, Mode, NodeFacts, PortRange, Prefix, Protocol,
-    Service, ServiceName, UnmadeRoute, VrfName, WantedRoute, facts::Domain, routes::wanted_routes,
+    Service, ServiceName, SteeredVrf, UnmadeRoute, VrfName, WantedRoute, facts::Domain,
+    routes::wanted_routes, steer::steered_vrfs,
 };
 
 /// What the gate of one namespace shall hold.
@@ -18,6 +19,8 @@ pub struct Desired {
     pub routes: Vec<WantedRoute>,
     /// Routes that nothing can be made of yet.
     pub unmade_routes: Vec<UnmadeRoute>,
+    /// VRFs whose UDP answers shall be steered, by ifindex.
+    pub steered: Vec<SteeredVrf>,
 }
 
 /// A VRF device and what is opened to its clients.
@@ -97,11 +100,13 @@ pub fn compile(leaks: &[Leak], facts: &NodeFacts) -> Desired {
         .filter_map(|leak| waiting(leak, facts))
         .collect();
     let (routes, unmade_routes) = wanted_routes(leaks, facts);
+    let steered = steered_vrfs(leaks, facts, &vrfs);
     Desired {
         vrfs,
         waiting,
         routes,
         unmade_routes,
+        steered,
     }
 }
 

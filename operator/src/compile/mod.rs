@@ -11,6 +11,7 @@ mod names;
 mod net;
 mod routes;
 mod set;
+mod steer;
 
 pub use decide::{Packet, PassReason, RefuseReason, Verdict};
 pub use desired::{Desired, GatedVrf, OpenService, Waiting, WaitingReason, compile};
@@ -20,6 +21,7 @@ pub use names::{DeviceName, LeakName, NameError, ServiceName, VrfName};
 pub use net::{PortRange, Prefix, PrefixError, Protocol};
 pub use routes::{RouteKey, UnmadeRoute, WantedRoute, Way};
 pub use set::{SetError, check_set};
+pub use steer::{MarkMask, MarkedVrf, MaskError, SteeredVrf, Steering, is_zone};
 
 #[cfg(test)]
 mod tests;

@@ -220,7 +220,8 @@ const fn everything(net: IpNet) -> &'static str {
     }
 }
 
-fn is_private_to_host(address: IpAddr) -> bool {
+/// Loopback, or IPv6 link-local.
+pub(super) fn is_private_to_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),

@@ -24,8 +24,13 @@ use rtnetlink::{
 use tokio::task::JoinHandle;
 use vrfgate_ebpf::Netns;
 
-use super::routes::{self, RouteOutcome};
-use crate::compile::{Link, LinkKind, LocalAddress, LocalPrefix, NodeFacts, Prefix, WantedRoute};
+use super::{
+    routes::{self, RouteOutcome},
+    steer::{self, MarkUser, SteerError, SteerOutcome},
+};
+use crate::compile::{
+    Link, LinkKind, LocalAddress, LocalPrefix, MarkMask, NodeFacts, Prefix, SteeredVrf, WantedRoute,
+};
 
 /// `RT_TABLE_LOCAL` of `<linux/rtnetlink.h>`.
 const LOCAL_TABLE: u8 = 255;
@@ -55,7 +60,7 @@ pub enum FactsError {
 
 /// A netlink connection into one namespace, subscribed to everything the facts depend on.
 pub struct Watcher {
-    netns: String,
+    netns: Netns,
     handle: Handle,
     changes: Box<dyn Stream<Item = Change> + Send + Unpin>,
     /// The two sockets, at work.
@@ -106,7 +111,7 @@ impl Watcher {
         let connections = [tokio::spawn(changes), tokio::spawn(questions)];
         let relevant = messages.filter_map(|(message, _)| ready(change(&message)));
         Ok(Self {
-            netns: netns.to_string(),
+            netns: netns.clone(),
             handle,
             changes: Box::new(relevant),
             connections,
@@ -222,10 +227,33 @@ impl Watcher {
             .map(|outcome| outcome.removed)
     }
 
+    /// Brings reply steering to what is wanted; see [`SteerOutcome`] for what became of it.
+    pub async fn reconcile_steering(
+        &self,
+        vrfs: &[SteeredVrf],
+        mask: MarkMask,
+    ) -> Result<SteerOutcome, FactsError> {
+        steer::reconcile(&self.handle, &self.netns, vrfs, mask)
+            .await
+            .map_err(|cause| self.dump("policy rules of reply steering", cause))
+    }
+
+    /// Removes everything that steering made in the namespace. True when there was anything.
+    pub async fn clear_steering(&self) -> Result<bool, SteerError> {
+        steer::clear(&self.handle, &self.netns).await
+    }
+
+    /// Others who look at the bits of marks that steering is to use, or change them.
+    pub async fn mark_users(&self, mask: MarkMask) -> Result<Vec<MarkUser>, FactsError> {
+        steer::mark_users(&self.handle, &self.netns, mask)
+            .await
+            .map_err(|cause| self.dump("policy rules", cause))
+    }
+
     fn dump(&self, what: &'static str, cause: rtnetlink::Error) -> FactsError {
         FactsError::Dump {
             what,
-            netns: self.netns.clone(),
+            netns: self.netns.to_string(),
             cause: Box::new(cause),
         }
     }

@@ -16,7 +16,7 @@ use super::{
     report::route_text,
     words::{local_rule_moved, mended, overridden, tell_news},
 };
-use crate::compile::{Desired, Leak, Link, NodeFacts, WantedRoute};
+use crate::compile::{Desired, Leak, Link, MarkMask, NodeFacts, SteeredVrf, WantedRoute};
 
 /// How often the kernel is asked whether the gate is still in force. A gate that somebody detaches leaves
 /// the door open for no longer than this; asking takes some twenty system calls.
@@ -24,6 +24,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often a gate is tried to be put in that could not be put in.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// How often reply steering is compared with what it should be: `nf_tables` and policy rules tell nobody of their
+/// changes on the sockets that we listen to, and reading them takes longer than the rest.
+const LOOK_AT_STEERING_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the kernel may take to end a namespace that nobody is in any more.
 const ENDING: Duration = Duration::from_secs(30);
@@ -64,6 +68,10 @@ pub struct Keeper {
     /// Routes that were there by then.
     routes: Vec<WantedRoute>,
     local_rule: Option<u32>,
+    steer_mask: MarkMask,
+    /// VRFs whose UDP answers are steered.
+    steered: Vec<SteeredVrf>,
+    look_at_steering: Instant,
     others: Vec<OtherProgram>,
     /// Why gate, pins or sysctls could not be put right.
     trouble: Option<String>,
@@ -77,7 +85,12 @@ pub struct Keeper {
 impl Keeper {
     /// Puts leaks into force. Fails, and changes nothing, when they can't be. Must be called within a Tokio
     /// runtime.
-    pub async fn start(store: &Store, netns: Netns, leaks: Vec<Leak>) -> Result<Self, KeepError> {
+    pub async fn start(
+        store: &Store,
+        netns: Netns,
+        leaks: Vec<Leak>,
+        steer_mask: MarkMask,
+    ) -> Result<Self, KeepError> {
         let now = Instant::now();
         let mut due = interval_at(now + LOOK_EVERY, LOOK_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,6 +105,9 @@ impl Keeper {
             leaks,
             facts: NodeFacts::default(),
             routes: Vec::new(),
+            steer_mask,
+            steered: Vec::new(),
+            look_at_steering: now,
             others: Vec::new(),
             trouble: None,
             report: Report {
@@ -189,6 +205,9 @@ impl Keeper {
     /// Puts right what something else has done, and sees to it that there is a gate.
     async fn keep(&mut self) {
         self.mend();
+        if !self.steered.is_empty() && Instant::now() >= self.look_at_steering {
+            self.keep_steering().await;
+        }
         // Also when it could not be put in at the last try.
         if !self.engine.has_gate() && Instant::now() >= self.retry_at {
             self.retry_at = Instant::now() + RETRY_EVERY;
@@ -217,6 +236,23 @@ impl Keeper {
                 }
                 self.trouble = trouble;
             }
+        }
+    }
+
+    async fn keep_steering(&mut self) {
+        self.look_at_steering = Instant::now() + LOOK_AT_STEERING_EVERY;
+        let kept = self
+            .watcher
+            .reconcile_steering(&self.steered, self.steer_mask)
+            .await;
+        match kept {
+            Ok(outcome) => {
+                if outcome.changed {
+                    self.repaired("reply steering had been changed; put it right".into());
+                }
+                self.write_report(|report| report.set_steering(&outcome));
+            }
+            Err(error) => warn!("{error}"),
         }
     }
 
@@ -283,11 +319,24 @@ impl Keeper {
                 outcome.removed
             );
         }
+        let steering = self
+            .watcher
+            .reconcile_steering(&desired.steered, self.steer_mask)
+            .await?;
+        if steering.changed {
+            info!(
+                "reply steering of {}: {} VRFs",
+                self.netns(),
+                steering.steering.vrfs.len()
+            );
+        }
+        self.steered.clone_from(&desired.steered);
         let report = Report::new(&self.leaks, &desired, &outcome, &self.facts);
         self.remember_routes(desired.routes, &outcome);
         self.write_report(|last| {
             last.leaks = report.leaks;
             last.routes = report.routes;
+            last.set_steering(&steering);
             last.errors = report.errors;
         });
         Ok(())

@@ -11,6 +11,7 @@ mod leftovers;
 mod repairs;
 mod report;
 mod routes;
+mod steer;
 mod words;
 
 pub use engine::{Engine, Outcome};
@@ -19,5 +20,8 @@ pub use files::LeakFiles;
 pub use keeper::{KeepError, Keeper, Stir};
 pub use leftovers::collect_leftovers;
 pub use repairs::{Repair, Repairs};
-pub use report::{LeakReport, LeakState, Report, RouteReport, RouteState};
+pub use report::{
+    LeakReport, LeakState, Report, RouteReport, RouteState, SteeredVrfReport, SteeringReport,
+};
 pub use routes::{PROTOCOL, Refusal, RouteOutcome};
+pub use steer::{MarkUser, SteerError, SteerOutcome, missing_modules};

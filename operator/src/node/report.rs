@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use vrfgate_ebpf::{Netns, Store, remove_replaced, replace_file};
 
-use super::{Refusal, RouteOutcome, repairs::Repairs};
+use super::{Refusal, RouteOutcome, SteerOutcome, repairs::Repairs};
 use crate::compile::{Desired, Leak, LeakName, NodeFacts, WaitingReason, WantedRoute, Way};
 
 /// Content of the report.
@@ -17,6 +17,9 @@ pub struct Report {
     /// Leak routes and return routes.
     #[serde(default)]
     pub routes: Vec<RouteReport>,
+    /// Reply steering; absent when no leak asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steering: Option<SteeringReport>,
     /// Why what was asked for last is not in force. What was in force before still is.
     pub errors: Vec<String>,
     /// What a person should look into, a sentence each.
@@ -74,6 +77,41 @@ pub enum RouteState {
     Refused(String),
 }
 
+/// Reply steering of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SteeringReport {
+    /// The bits that marks are made of, as `0x7f`.
+    pub mask: String,
+    /// VRFs whose UDP answers are steered.
+    pub vrfs: Vec<SteeredVrfReport>,
+    /// What a person should know, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// VRFs that the mask has no room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Why it isn't in force. What was in force before still is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// One steered VRF.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SteeredVrfReport {
+    /// Its name.
+    pub vrf: String,
+    /// What its answers are marked with, as `0x7f`.
+    pub mark: String,
+    /// Its questions' zone in the kernel's table of connections.
+    pub zone: u16,
+    /// The routing table that its answers are routed by.
+    pub table: u32,
+    /// Services, as `leak/service`.
+    pub services: Vec<String>,
+}
+
 impl Report {
     /// What is in force, once leaks and facts have been reconciled.
     #[must_use]
@@ -109,6 +147,11 @@ impl Report {
                 .collect(),
             ..Self::default()
         }
+    }
+
+    /// Notes what has become of reply steering.
+    pub fn set_steering(&mut self, outcome: &SteerOutcome) {
+        self.steering = steering_report(outcome);
     }
 
     /// Writes the report where [`Report::load`] finds it.
@@ -170,6 +213,45 @@ fn unmade(leak: &Leak, desired: &Desired) -> Vec<String> {
         .filter(|route| route.leak == leak.name)
         .map(|route| format!("makes no route for {} {}", route.prefix, route.reason))
         .collect()
+}
+
+fn steering_report(outcome: &SteerOutcome) -> Option<SteeringReport> {
+    let SteerOutcome {
+        steering,
+        changed: _,
+        refused,
+        unrouted,
+    } = outcome;
+    if steering.vrfs.is_empty() && steering.left_out.is_empty() {
+        return None;
+    }
+    let vrfs = steering.vrfs.iter().map(|marked| SteeredVrfReport {
+        vrf: marked.vrf.name.clone(),
+        mark: format!("{:#x}", marked.mark),
+        zone: marked.zone,
+        table: marked.vrf.table,
+        services: marked
+            .vrf
+            .services
+            .iter()
+            .map(|service| format!("{}/{}", service.leak, service.service))
+            .collect(),
+    });
+    Some(SteeringReport {
+        mask: steering.mask.to_string(),
+        vrfs: vrfs.collect(),
+        notes: unrouted
+            .iter()
+            .map(|(vrf, address)| {
+                format!(
+                    "answers to clients of VRF {vrf} near {address} fail before they can be steered: the main \
+                     table has no route towards them (a default route is enough)"
+                )
+            })
+            .collect(),
+        left_out: steering.left_out.clone(),
+        refused: refused.clone(),
+    })
 }
 
 fn route_report(wanted: &WantedRoute, outcome: &RouteOutcome, facts: &NodeFacts) -> RouteReport {

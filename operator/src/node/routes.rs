@@ -125,6 +125,40 @@ async fn ours(handle: &Handle) -> Result<Vec<(Found, RouteMessage)>, rtnetlink::
     Ok(routes)
 }
 
+/// Whether a packet of this host's main domain would find a route to an address.
+pub(super) async fn is_reachable(
+    handle: &Handle,
+    address: IpAddr,
+) -> Result<bool, rtnetlink::Error> {
+    let mut question = RouteMessage::default();
+    (
+        question.header.address_family,
+        question.header.destination_prefix_length,
+    ) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    question.attributes = vec![RouteAttribute::Destination(match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    })];
+    let answer: Result<Vec<RouteMessage>, _> =
+        handle.route().get(question).execute().try_collect().await;
+    match answer {
+        Ok(_) => Ok(true),
+        Err(error) => match errno(&error) {
+            // `unreachable`, `prohibit` and `blackhole` routes, and none at all.
+            Some(
+                nix::Error::ENETUNREACH
+                | nix::Error::EHOSTUNREACH
+                | nix::Error::EACCES
+                | nix::Error::EINVAL,
+            ) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
 async fn remove(handle: &Handle, message: RouteMessage) -> Result<(), rtnetlink::Error> {
     match handle.route().del(message).execute().await {
         // Gone already: with its device, its address, or by somebody's hand.

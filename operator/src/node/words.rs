@@ -3,7 +3,7 @@
 use tracing::{error, info, warn};
 use vrfgate_ebpf::{Mended, OtherProgram};
 
-use super::{LeakState, Report, RouteState};
+use super::{LeakState, Report, RouteState, SteeringReport};
 
 /// What was done about something else's doing to the gate, a sentence for each thing.
 pub(super) fn mended(mended: Mended) -> Vec<String> {
@@ -96,5 +96,25 @@ pub(super) fn tell_news(last: &Report, report: &Report) {
                 route.leak, route.route
             ),
         }
+    }
+    if let Some(steering) = &report.steering
+        && last.steering.as_ref() != Some(steering)
+    {
+        tell_steering(steering);
+    }
+}
+
+fn tell_steering(steering: &SteeringReport) {
+    if let Some(reason) = &steering.refused {
+        warn!("reply steering is not in force: {reason}");
+    }
+    for note in &steering.notes {
+        warn!("reply steering: {note}");
+    }
+    for vrf in &steering.left_out {
+        warn!(
+            "UDP answers into VRF {vrf} are not steered: --steer-mask {} has no room for more VRFs",
+            steering.mask
+        );
     }
 }

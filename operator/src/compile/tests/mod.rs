@@ -5,6 +5,7 @@ mod expansion;
 mod host;
 mod properties;
 mod routes;
+mod steer;
 mod waiting;
 
 use std::net::IpAddr;
