@@ -99,7 +99,7 @@ impl Drop for Scanner {
 fn is_open((transport, to): (Transport, SocketAddr)) -> bool {
     match transport {
         Transport::Tcp => TcpStream::connect_timeout(&to, PATIENCE).is_ok(),
-        Transport::Udp => answers(to).unwrap_or(false),
+        Transport::Udp | Transport::Dns => answers(to).unwrap_or(false),
     }
 }
 
