@@ -2,13 +2,17 @@
 //!
 //! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
 //! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `steer::` is how answers of
-//! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does.
+//! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does; `explain::`,
+//! `monitor::` and `clashes::` are how one sees why.
 
+mod clashes;
+mod explain;
 mod gate;
 mod host;
 mod input;
 mod kernel;
 mod leaks;
+mod monitor;
 mod net;
 mod routes;
 mod state;
@@ -69,6 +73,9 @@ fn all_tests() -> Vec<Trial> {
         state::tests(),
         steer::tests(),
         input::tests(),
+        explain::tests(),
+        monitor::tests(),
+        clashes::tests(),
     ]
     .into_iter()
     .flatten()

@@ -127,6 +127,21 @@ impl Net {
         format!("route add {} dev {vrf} src {}", self.clients, self.main)
     }
 
+    /// Length of an address.
+    pub fn bits(&self) -> u8 {
+        if self.main.is_ipv4() { 32 } else { 128 }
+    }
+
+    /// An address of this family that a test has written down.
+    #[track_caller]
+    pub fn parse(&self, address: &str) -> IpAddr {
+        let parsed = address.parse::<IpAddr>();
+        parsed
+            .ok()
+            .filter(|address| address.is_ipv4() == self.main.is_ipv4())
+            .unwrap_or_else(|| panic!("{address:?} is no {} address", self.name))
+    }
+
     /// The option of ip(8) for the family. A line of a batch can't have it; see [`Host::ip_shows`].
     pub fn family(&self) -> &'static str {
         if self.main.is_ipv4() { "-4" } else { "-6" }

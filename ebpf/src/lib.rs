@@ -9,6 +9,7 @@
 //! process goes on from there.
 
 mod attached;
+mod decisions;
 mod encode;
 mod error;
 mod gate;
@@ -29,6 +30,7 @@ mod sys;
 mod sysctl;
 mod tracker;
 
+pub use decisions::{Decision, Decisions};
 pub use error::Error;
 pub use gate::{Gate, Mended, sk_lookup_programs};
 pub use maps::{Changes, Events};

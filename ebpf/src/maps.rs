@@ -117,6 +117,14 @@ impl Maps {
         })
     }
 
+    /// Ifindex and counter slot of each VRF.
+    pub(crate) fn vrf_slots(&self) -> Result<Vec<(u32, u32)>, MapError> {
+        self.vrfs
+            .iter()
+            .map(|entry| entry.map(|(ifindex, policy)| (ifindex, policy.counter)))
+            .collect()
+    }
+
     /// One slot, summed over all CPUs.
     pub(crate) fn counters(&self, slot: u32) -> Result<Counters, MapError> {
         let per_cpu = self.counters.get(&slot, 0)?;
@@ -290,11 +298,24 @@ struct Gone {
 }
 
 /// The refusals not yet read from a gate's ring buffer. Each is handed to one reader only.
-pub struct Events(RingBuf<MapData>);
+pub struct Events {
+    buffer: RingBuf<MapData>,
+    /// Kernel-wide number of the map.
+    id: u32,
+}
 
 impl Events {
     pub(crate) fn open(pins: &Pins) -> Result<Self, MapError> {
-        Ok(Self(pinned(&pins.map(EVENTS))?.try_into()?))
+        let map = MapData::from_pin(pins.map(EVENTS))?;
+        Ok(Self {
+            id: map.info()?.id(),
+            buffer: Map::from_map_data(map)?.try_into()?,
+        })
+    }
+
+    /// Whether both read one buffer.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id
     }
 }
 
@@ -303,7 +324,7 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Event> {
         loop {
-            let record = self.0.next()?;
+            let record = self.buffer.next()?;
             if let Some(event) = Event::from_bytes(&record) {
                 return Some(event);
             }

@@ -10,7 +10,7 @@ use vrfgate_ebpf::{
 use super::{Marks, Target};
 use crate::{
     compile::{LinkKind, MarkMask, NodeFacts},
-    node::{MarkUser, Watcher, missing_modules},
+    node::{MarkUser, Watcher, missing_modules, port_clashes},
 };
 
 #[derive(Debug, clap::Args)]
@@ -130,7 +130,9 @@ fn network(netns: &Netns, mask: MarkMask) -> anyhow::Result<Vec<Finding>> {
         let watcher = Watcher::new(netns)?;
         let facts = watcher.facts().await?;
         let preference = watcher.local_rule_preference().await?;
+        let clashes = port_clashes(netns, &facts)?;
         let mut findings = vec![vrfs(&facts), rule_order(preference)];
+        findings.extend(clashes.iter().map(|clash| Finding::Note(clash.to_string())));
         findings.extend(steering(mask, &watcher.mark_users(mask).await?));
         Ok(findings)
     })

@@ -2,6 +2,8 @@
 
 mod clear;
 mod doctor;
+mod explain;
+mod monitor;
 mod run;
 mod status;
 mod table;
@@ -65,6 +67,16 @@ enum Command {
     Clear(clear::Args),
     /// Tells what this kernel and host can and can't do. Changes nothing.
     Doctor(doctor::Args),
+    /// Tells why a packet from a VRF is served, or isn't: rules, routes, gate, socket, the way back.
+    ///
+    /// Sends nothing. Exits with 0 when the packet would be served and answered, with 1 when not, and with 2
+    /// when that can't be told.
+    Explain(explain::Args),
+    /// Shows what the gate refuses, as it happens, until Ctrl-C.
+    ///
+    /// A sample: under a flood, what doesn't fit is left out (the counters of `vrfgate status` miss nothing).
+    /// Works beside `vrfgate run`. Each decision is shown to one reader only: run one monitor a namespace.
+    Monitor(monitor::Args),
     /// Prints the Kubernetes custom resource definitions.
     Crd,
 }
@@ -123,6 +135,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(args, &store),
         Command::Clear(args) => clear::clear(args, &store),
         Command::Doctor(args) => doctor::doctor(args, &store),
+        Command::Explain(args) => Ok(explain::explain(args, &store)),
+        Command::Monitor(args) => monitor::monitor(args, &store),
         Command::Crd => crate::api::crd_yaml()
             .context("writing the custom resource definitions")
             .map(|yaml| {

@@ -7,7 +7,12 @@ use serde::Serialize;
 use vrfgate_ebpf::{Gate, GateStatus, Rule, RuleStatus, Store};
 
 use super::{Output, Target, table::columns};
-use crate::node::{Repair, Repairs, Report, RouteReport, RouteState, SteeringReport};
+use crate::{
+    explain::Clash,
+    node::{
+        Repair, Repairs, Report, RouteReport, RouteState, SteeringReport, Watcher, port_clashes,
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,6 +32,8 @@ struct Status {
     gate: Option<GateStatus>,
     #[serde(flatten)]
     report: Report,
+    /// Ports that an unbound and a VRF-bound socket both have, now.
+    clashes: Vec<Clash>,
 }
 
 pub(super) fn status(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
@@ -36,6 +43,10 @@ pub(super) fn status(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         report: Report::load(store, &netns)
             .with_context(|| format!("reading the report of {netns}"))?
             .unwrap_or_default(),
+        clashes: super::block_on(async {
+            let facts = Watcher::new(&netns)?.facts().await?;
+            Ok(port_clashes(&netns, &facts)?)
+        })?,
     };
     match args.output {
         Output::Json => println!(
@@ -100,6 +111,9 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
     }
     for warning in warnings {
         writeln!(out, "\nWarning: {warning}")?;
+    }
+    for clash in &status.clashes {
+        writeln!(out, "\n{clash}")?;
     }
     for error in errors {
         writeln!(out, "\nNot in force (what was, still is): {error}")?;

@@ -61,7 +61,7 @@ pub enum FactsError {
 /// A netlink connection into one namespace, subscribed to everything the facts depend on.
 pub struct Watcher {
     netns: Netns,
-    handle: Handle,
+    pub(super) handle: Handle,
     changes: Box<dyn Stream<Item = Change> + Send + Unpin>,
     /// The two sockets, at work.
     connections: [JoinHandle<()>; 2],
@@ -250,7 +250,7 @@ impl Watcher {
             .map_err(|cause| self.dump("policy rules", cause))
     }
 
-    fn dump(&self, what: &'static str, cause: rtnetlink::Error) -> FactsError {
+    pub(super) fn dump(&self, what: &'static str, cause: rtnetlink::Error) -> FactsError {
         FactsError::Dump {
             what,
             netns: self.netns.to_string(),
@@ -377,7 +377,7 @@ fn local_address(message: &AddressMessage) -> Option<LocalAddress> {
     }
 }
 
-fn preference(rule: &RuleMessage) -> u32 {
+pub(super) fn preference(rule: &RuleMessage) -> u32 {
     rule.attributes
         .iter()
         .find_map(|attribute| match attribute {

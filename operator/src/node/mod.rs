@@ -3,22 +3,27 @@
 //! Level-triggered: every change leads to a look at everything, and a minimal difference is applied. No
 //! event is interpreted, so none can be missed or misread.
 
+mod clashes;
 mod engine;
 mod facts;
 mod files;
 mod keeper;
 mod leftovers;
+mod probe;
+mod processes;
 mod repairs;
 mod report;
 mod routes;
 mod steer;
 mod words;
 
+pub use clashes::port_clashes;
 pub use engine::{Engine, Outcome};
 pub use facts::{Change, FactsError, Watcher};
 pub use files::LeakFiles;
 pub use keeper::{KeepError, Keeper, Stir};
 pub use leftovers::collect_leftovers;
+pub use probe::{ProbeError, probe};
 pub use repairs::{Repair, Repairs};
 pub use report::{
     LeakReport, LeakState, Report, RouteReport, RouteState, SteeredVrfReport, SteeringReport,

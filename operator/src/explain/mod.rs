@@ -1,0 +1,23 @@
+//! Why a packet does or doesn't reach a service: the judgement, and the clashes of ports.
+//!
+//! Plain values in, plain values out, as in [`compile`](crate::compile). Nothing here asks the kernel: its
+//! answers arrive as [`Facts`], and the gate, as it is in force, as the loader's plain values.
+
+mod arrival;
+mod clashes;
+mod facts;
+mod gate;
+mod judge;
+mod policy;
+mod reply;
+mod sockets;
+
+pub use clashes::{Clash, Party, clashes};
+pub use facts::{
+    Answer, Facts, NoWay, Processes, Question, QuestionError, Replies, RouteFact, RouteKind,
+};
+pub use judge::{Explanation, Sees, Stage, Step, Verdict};
+pub use policy::{PolicyRule, RuleAction};
+
+#[cfg(test)]
+mod tests;
