@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels object lint
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s object lint
 
 all:
 	cargo build --release
@@ -38,6 +38,12 @@ test-object:
 KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
+
+# The operator with a real kube-apiserver and etcd. TESTS=part of a name.
+test-k8s:
+	$(TOOLS)/packages.sh build
+	cargo build -p vrfgate-operator
+	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test -p vrfgate-cluster --test cluster -- $(TESTS)
 
 # Rebuilds the committed BPF objects from ebpf/program.
 object:

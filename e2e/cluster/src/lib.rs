@@ -1,0 +1,21 @@
+//! A real Kubernetes control plane on loopback: etcd and kube-apiserver, with a PKI of its own.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use vrfgate_cluster::ControlPlane;
+//!
+//! let cluster = ControlPlane::start()?;
+//! let admin = cluster.client(&cluster.admin()).await?;
+//! let node = cluster.client(&cluster.user("system:node:n1", "system:nodes")?).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything lies in a temporary directory and ends with the value. Knows nothing of vrfgate.
+
+mod control_plane;
+mod pki;
+mod process;
+
+pub use control_plane::ControlPlane;
+pub use pki::Identity;

@@ -1,0 +1,115 @@
+#!/bin/bash
+# Owns a real Kubernetes control plane for tests. Prints, for `eval` or make, one line a program:
+#
+#   kubernetes.sh [etcd|kube-apiserver]...          (default: both)
+#
+#   ETCD=PATH
+#   KUBE_APISERVER=PATH
+#
+# A program is looked for in $KUBEBUILDER_ASSETS (the envtest convention), then on PATH. Else etcd is
+# Debian's, and Kubernetes' own are built from their Go modules (some eight minutes, once):
+#
+#   $CACHE/kubernetes/VERSION/kube-apiserver
+#
+# Go is the one on PATH, or Debian's; where that is too old, the one that e2e/k8s/go.mod asks for, as
+# a module like any other.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+module=$here/../k8s
+version=$(sed -nE 's|^\tk8s.io/kubernetes (v[0-9.]+)$|\1|p' "$module/go.mod")
+go_version=$(sed -nE 's|^go ([0-9.]+)$|\1|p' "$module/go.mod")
+built=$CACHE/kubernetes/$version
+
+# Prints the path of a program that is there already.
+find_program() {
+    local assets=${KUBEBUILDER_ASSETS:-/nonexistent}
+    if [ -x "$assets/$1" ]; then
+        readlink -f "$assets/$1"
+    elif command -v "$1" >/dev/null; then
+        command -v "$1"
+    else
+        [ -x "$built/$1" ] && echo "$built/$1"
+    fi
+}
+
+new_enough() {
+    local have
+    have=$("$1" env GOVERSION 2>/dev/null) || return 1
+    have=${have#go}
+    [ "$(printf '%s\n' "$go_version" "${have%% *}" | sort --version-sort | head -n 1)" = "$go_version" ]
+}
+
+# Prints a Go that can build the module. Its version is asked for outside of the module, where none has
+# to be downloaded to answer.
+need_go() {
+    local go goarch dir toolchain
+    go=$(command -v go) || {
+        need_packages golang-go
+        go=$(command -v go)
+    }
+    if (cd / && new_enough "$go"); then
+        echo "$go"
+        return
+    fi
+    # Any Go since 1.13 downloads, and checks, a newer one like a module. Modules have no file modes.
+    goarch=$("$go" env GOARCH)
+    toolchain=$built/go$go_version
+    if ! [ -x "$toolchain/bin/go" ]; then
+        say "downloading Go $go_version"
+        mkdir -p "$built"
+        dir=$(cd / && "$go" mod download -json "golang.org/toolchain@v0.0.1-go$go_version.linux-$goarch" |
+            sed -nE 's|^\t"Dir": "(.*)",?$|\1|p')
+        [ -d "$dir" ] || die "could not download Go $go_version; put it, or a newer one, on PATH"
+        rm -rf "$toolchain.new"
+        cp -r "$dir" "$toolchain.new"
+        chmod -R u+w "$toolchain.new"
+        chmod u+x "$toolchain.new"/bin/* "$toolchain.new"/pkg/tool/*/*
+        mv "$toolchain.new" "$toolchain"
+    fi
+    echo "$toolchain/bin/go"
+}
+
+# Builds one program of Kubernetes into the cache.
+build() {
+    local program=$1 go minor=${version#v1.}
+    go=$(need_go)
+    minor=${minor%%.*}
+    say "building $program $version (some eight minutes, once)"
+    mkdir -p "$built"
+    # The version is what clients decide by which API there is.
+    (cd "$module" && quietly env CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local "$go" build -trimpath \
+        -o "$built/.$program.new" -ldflags "-s -w \
+            -X k8s.io/component-base/version.gitVersion=$version \
+            -X k8s.io/component-base/version.gitMajor=1 \
+            -X k8s.io/component-base/version.gitMinor=$minor" \
+        "./$program") || die "could not build $program $version"
+    mv "$built/.$program.new" "$built/$program"
+}
+
+provide() {
+    local program=$1 path variable
+    if ! path=$(find_program "$program"); then
+        case $program in
+        etcd) "$here/packages.sh" etcd ;;
+        *) build "$program" ;;
+        esac
+        path=$(find_program "$program") || die "$program is still not there"
+    fi
+    variable=${program//-/_}
+    echo "${variable^^}=$path"
+}
+
+[ $# != 0 ] || set -- etcd kube-apiserver
+for program; do
+    case $program in
+    etcd | kube-apiserver) ;;
+    *) die "usage: kubernetes.sh [etcd|kube-apiserver]..." ;;
+    esac
+done
+lock_cache kubernetes
+for program; do
+    provide "$program"
+done
