@@ -1,19 +1,23 @@
 //! vrfgate with a real control plane, which all tests share, one after the other.
 
-use std::{process::ExitCode, sync::Arc};
+mod suite;
+mod validation;
 
-use libtest_mimic::{Arguments, Trial};
-use vrfgate_cluster::ControlPlane;
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Nodes and leaks belong to the whole cluster.
     arguments.test_threads = Some(1);
-    let cluster = ControlPlane::start().unwrap_or_else(|error| panic!("{error:#}"));
-    let cluster = Arc::new(cluster);
-    let tests = vec![Trial::test("it_starts", move || {
-        let _ = &cluster;
-        Ok(())
-    })];
-    libtest_mimic::run(&arguments, tests).exit_code()
+    let suite = match suite::Suite::start() {
+        Ok(suite) => suite,
+        Err(error) => {
+            eprintln!("starting a control plane: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let tests = [validation::tests()].concat();
+    suite.run(&arguments, tests)
 }

@@ -2,13 +2,14 @@
 
 use kube::CustomResourceExt;
 
-use super::VrfLeak;
+use super::{VrfGateNode, VrfLeak};
 
-/// The CRD of [`VrfLeak`] as YAML, ready for `kubectl apply`.
+/// The CRDs of [`VrfLeak`] and [`VrfGateNode`] as YAML, ready for `kubectl apply`.
 ///
 /// # Errors
 ///
-/// When the definition cannot be written as YAML.
+/// When the definitions cannot be written as YAML.
 pub fn crd_yaml() -> Result<String, serde_saphyr::SerializeError> {
-    serde_saphyr::to_string(&VrfLeak::crd())
+    let definitions = [VrfLeak::crd(), VrfGateNode::crd()];
+    serde_saphyr::to_string_multiple(&definitions)
 }

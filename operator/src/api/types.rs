@@ -10,7 +10,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{limits, words};
+use super::{limits, rules, words};
 
 /// Opens services of the main routing domain to the clients of one VRF, and nothing else to them.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,14 +26,17 @@ use super::{limits, words};
     doc = "Opens services of the main routing domain to the clients of one VRF, and nothing else to them.",
     printcolumn = r#"{"name":"VRF", "type":"string", "jsonPath":".spec.vrf"}"#,
     printcolumn = r#"{"name":"MODE", "type":"string", "jsonPath":".spec.mode"}"#,
+    printcolumn = r#"{"name":"SERVICES", "type":"integer", "jsonPath":".status.services"}"#,
+    printcolumn = r#"{"name":"NODES", "type":"string", "jsonPath":".status.nodes.summary"}"#,
     printcolumn = r#"{"name":"READY", "type":"string", "jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"AGE", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::spec()))]
 pub struct VrfLeakSpec {
     /// Name of the VRF device, as `ip link show type vrf` prints it. At most 15 bytes. Where no
-    /// such device exists yet, the leak waits for it.
-    #[schemars(length(min = 1, max = 15))]
+    /// such device exists yet, the leak waits for it. Can't be changed.
+    #[schemars(with = "rules::VrfText")]
     pub vrf: String,
 
     /// The nodes that the leak applies to, by their labels. Without it: every Linux node.
@@ -105,11 +108,12 @@ pub struct PodSelection {
 pub struct RouteSpec {
     /// Destination, such as `192.0.2.0/24`. Local addresses of the main domain inside it get
     /// `local` routes in the VRF's table.
+    #[schemars(with = "rules::PrefixText")]
     pub prefix: String,
     /// Device that the rest of the prefix is routed out of. Without it, only the local addresses
     /// are routed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 15))]
+    #[schemars(with = "Option<rules::DeviceText>")]
     pub device: Option<String>,
     /// Metric of the routes made. Without it: the kernel's default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,20 +124,24 @@ pub struct RouteSpec {
 /// A return route, main to VRF.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::return_route()))]
 pub struct ReturnRouteSpec {
     /// The clients, such as `10.0.0.0/24`.
+    #[schemars(with = "rules::PrefixText")]
     pub prefix: String,
     /// Local address that servers without one of their own choice answer from: the one that
     /// clients send to. The kernel takes it for IPv4 only; an IPv6 route goes without.
+    #[schemars(with = "rules::SourceText")]
     pub source: String,
 }
 
 /// Ports opened on local addresses: given directly, or by a Kubernetes Service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::service()))]
 pub struct ServiceSpec {
     /// Name of the service within the leak, for status, metrics and `vrfgate explain`.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(with = "rules::LabelText")]
     pub name: String,
     /// Transport protocol. Required without `serviceRef`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,11 +157,11 @@ pub struct ServiceSpec {
     pub end_port: Option<i64>,
     /// Local addresses inside these prefixes are opened. Without any: the prefixes of `routes`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = limits::ADDRESSES), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<rules::PrefixText>", length(max = limits::ADDRESSES), extend("x-kubernetes-list-type" = "set"))]
     pub addresses: Vec<String>,
     /// Only clients inside these prefixes are let in. Without any: every client of the VRF.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = limits::SOURCES), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<rules::PrefixText>", length(max = limits::SOURCES), extend("x-kubernetes-list-type" = "set"))]
     pub sources: Vec<String>,
     /// Opens the endpoints of a Kubernetes Service that run in the node's own network namespace
     /// (hostNetwork), on their own addresses and ports. Instead of `protocol`, `port`, `endPort`
@@ -167,12 +175,14 @@ pub struct ServiceSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRef {
     /// Namespace of the Service.
+    #[schemars(with = "rules::LabelText")]
     pub namespace: String,
     /// Name of the Service.
+    #[schemars(with = "rules::LabelText")]
     pub name: String,
     /// Names of the Service's ports. Without any: all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = limits::SERVICE_REF_PORTS), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<rules::LabelText>", length(max = limits::SERVICE_REF_PORTS), extend("x-kubernetes-list-type" = "set"))]
     pub ports: Vec<String>,
 }
 
@@ -183,13 +193,38 @@ pub struct VrfLeakStatus {
     /// The `metadata.generation` that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions, one of each type. `Ready`: in force on every node that it applies to.
+    /// How many services the leak lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<i64>,
+    /// The nodes that the leak applies to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
+    /// Conditions, one of each type. `Accepted`: the object makes sense, and no other is in its way.
+    /// `Ready`: in force on every node that it applies to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
         "x-kubernetes-list-map-keys" = ["type"]
     ))]
     pub conditions: Vec<Condition>,
+}
+
+/// What has become of a leak on the nodes that it applies to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCounts {
+    /// `in force/selected`, for `kubectl get`.
+    pub summary: String,
+    /// Nodes that the leak applies to.
+    pub selected: i64,
+    /// Nodes on which it is in force as it stands.
+    pub in_force: i64,
+    /// Nodes on which it waits for its VRF.
+    pub waiting: i64,
+    /// Nodes that can't put it into force, or on which another leak is in its way.
+    pub failed: i64,
+    /// Nodes that have not yet told what has become of it.
+    pub unreported: i64,
 }
 
 fn enforce() -> String {

@@ -6,6 +6,7 @@
 mod decide;
 mod desired;
 mod facts;
+mod fleet;
 mod leak;
 mod names;
 mod net;
@@ -16,6 +17,10 @@ mod steer;
 pub use decide::{Packet, PassReason, RefuseReason, Verdict};
 pub use desired::{Desired, GatedVrf, OpenService, Waiting, WaitingReason, compile};
 pub use facts::{Link, LinkKind, LocalAddress, LocalPrefix, NodeFacts};
+pub use fleet::{
+    Conflict, Endpoint, FleetLeak, FleetNode, NodePlan, PlacedLeak, Reference, Requirement,
+    Selector, ServiceKey, plan_node,
+};
 pub use leak::{Leak, Mode, Overlap, Replies, ReturnRoute, Route, Service};
 pub use names::{DeviceName, LeakName, NameError, ServiceName, VrfName};
 pub use net::{PortRange, Prefix, PrefixError, Protocol};

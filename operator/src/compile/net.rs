@@ -91,6 +91,14 @@ pub enum PrefixError {
     /// IPv4 in IPv6's clothes. No packet carries such an address; IPv4 packets match IPv4 prefixes.
     #[error("{0} is an IPv4 address in IPv6 notation; write {1}")]
     Mapped(IpNet, Ipv4Net),
+    /// One prefix has one spelling, so that lists can be compared as text.
+    #[error("{given:?} is written in an unusual form; write {usual}")]
+    Unusual {
+        /// As it was given.
+        given: String,
+        /// As everybody writes it.
+        usual: IpNet,
+    },
     /// Multicast packets are not looked up the way the gate sees.
     #[error("{0} is multicast, which the gate never sees")]
     Multicast(IpNet),
@@ -189,7 +197,14 @@ impl FromStr for Prefix {
         let net: IpNet = text
             .parse()
             .map_err(|_| PrefixError::Malformed(text.to_owned()))?;
-        Self::new(net)
+        let prefix = Self::new(net)?;
+        if net.to_string() != text {
+            return Err(PrefixError::Unusual {
+                given: text.to_owned(),
+                usual: net,
+            });
+        }
+        Ok(prefix)
     }
 }
 

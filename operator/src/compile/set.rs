@@ -80,7 +80,8 @@ pub fn check_set(leaks: &[Leak]) -> Vec<SetError> {
     errors
 }
 
-fn check_pair(earlier: &Leak, later: &Leak, errors: &mut Vec<SetError>) {
+/// What keeps two leaks from being in force together.
+pub(super) fn check_pair(earlier: &Leak, later: &Leak, errors: &mut Vec<SetError>) {
     if earlier.name == later.name {
         errors.push(SetError::SameName(later.name.clone()));
         return;

@@ -5,8 +5,12 @@ use serde_json::Value;
 
 use crate::api::crd_yaml;
 
+fn definitions() -> Vec<Value> {
+    serde_saphyr::from_multiple(&crd_yaml().unwrap()).unwrap()
+}
+
 fn definition() -> Value {
-    serde_saphyr::from_str(&crd_yaml().unwrap()).unwrap()
+    definitions().remove(0)
 }
 
 /// Calls `visit` with each schema of the tree, and the way to it.
@@ -37,37 +41,45 @@ fn the_definition_is_cluster_scoped_with_short_name_and_status() {
 }
 
 #[test]
-fn the_definition_is_what_kubernetes_takes_it_for() {
+fn the_definitions_are_what_kubernetes_takes_them_for() {
     let text = crd_yaml().unwrap();
-    let definition: CustomResourceDefinition = serde_saphyr::from_str(&text).unwrap();
-    assert_eq!(definition.spec.names.kind, "VrfLeak");
+    let definitions: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&text).unwrap();
+    let kinds: Vec<&str> = definitions
+        .iter()
+        .map(|definition| definition.spec.names.kind.as_str())
+        .collect();
+    assert_eq!(kinds, ["VrfLeak", "VrfGateNode"]);
 }
 
 #[test]
 fn the_schema_is_structural() {
-    for_each_schema(schema(&definition()), "", &mut |path, schema| {
-        assert!(schema["type"].is_string(), "{path} has no type");
-        assert_ne!(
-            schema["additionalProperties"],
-            Value::Bool(false),
-            "{path}: Kubernetes refuses additionalProperties: false"
-        );
-        for keyword in ["$ref", "anyOf", "oneOf", "allOf", "definitions"] {
-            assert!(schema[keyword].is_null(), "{path} has {keyword}");
-        }
-    });
+    for definition in definitions() {
+        for_each_schema(schema(&definition), "", &mut |path, schema| {
+            assert!(schema["type"].is_string(), "{path} has no type");
+            assert_ne!(
+                schema["additionalProperties"],
+                Value::Bool(false),
+                "{path}: Kubernetes refuses additionalProperties: false"
+            );
+            for keyword in ["$ref", "anyOf", "oneOf", "allOf", "definitions"] {
+                assert!(schema[keyword].is_null(), "{path} has {keyword}");
+            }
+        });
+    }
 }
 
 #[test]
 fn every_field_explains_itself() {
-    for_each_schema(schema(&definition()), "", &mut |path, schema| {
-        let name = path.rsplit('.').next();
-        let is_element = matches!(name, Some("items" | "additionalProperties"));
-        assert!(
-            is_element || schema["description"].is_string(),
-            "{path} has no description for kubectl explain"
-        );
-    });
+    for definition in definitions() {
+        for_each_schema(schema(&definition), "", &mut |path, schema| {
+            let name = path.rsplit('.').next();
+            let is_element = matches!(name, Some("items" | "additionalProperties"));
+            assert!(
+                is_element || schema["description"].is_string(),
+                "{path} has no description for kubectl explain"
+            );
+        });
+    }
 }
 
 #[test]
@@ -79,5 +91,8 @@ fn columns_show_what_the_eye_looks_for() {
         .iter()
         .filter_map(|column| column["name"].as_str())
         .collect();
-    assert_eq!(columns, ["VRF", "MODE", "READY", "AGE"]);
+    assert_eq!(
+        columns,
+        ["VRF", "MODE", "SERVICES", "NODES", "READY", "AGE"]
+    );
 }

@@ -3,10 +3,12 @@
 mod bad_documents;
 mod bad_fields;
 mod bad_services;
+mod cases;
 mod crd;
 mod good_files;
 mod properties;
 
+use self::cases::Row;
 use crate::{api::read_leaks, compile::Leak};
 
 /// A `VrfLeak` named `blue` with the given `spec`, in YAML's flow style without the braces.
@@ -49,9 +51,6 @@ fn assert_refused(text: &str, path: &str, says: &str) {
         other => panic!("{text}\nshould say {says:?} of {path:?} alone, but says {other:#?}"),
     }
 }
-
-/// A mistake, the field that is to blame, and what must be said of it.
-struct Row(&'static str, &'static str, &'static str);
 
 fn assert_all_refused(rows: &[Row]) {
     for Row(spec, path, says) in rows {

@@ -5,6 +5,7 @@
 
 mod errors;
 mod routes;
+mod selector;
 mod services;
 
 use std::{collections::BTreeMap, str::FromStr};
@@ -17,7 +18,18 @@ use super::{
     types::{PodSelection, VrfLeak, VrfLeakSpec},
     words,
 };
-use crate::compile::{Leak, LeakName, Replies, VrfName};
+use crate::compile::{FleetLeak, Leak, LeakName, Replies, VrfName};
+
+/// Where an object was found decides what it may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A file of a machine without Kubernetes.
+    Machine,
+    /// A cluster.
+    Cluster,
+    /// A node of a cluster, to which the controller gave it resolved.
+    Node,
+}
 
 /// Parses a leak for a machine without Kubernetes.
 ///
@@ -28,6 +40,24 @@ use crate::compile::{Leak, LeakName, Replies, VrfName};
 ///
 /// Everything that is wrong with the object.
 pub fn parse_local(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
+    parse(leak, Place::Machine).map(|parsed| parsed.leak)
+}
+
+/// Parses a leak of a cluster.
+///
+/// # Errors
+///
+/// Everything that is wrong with the object, most of which the API server has refused already.
+pub fn parse_cluster(leak: &VrfLeak) -> Result<FleetLeak, Vec<FieldError>> {
+    parse(leak, Place::Cluster)
+}
+
+/// Parses a leak that a controller has resolved for one node.
+pub(super) fn parse_resolved(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
+    parse(leak, Place::Node).map(|parsed| parsed.leak)
+}
+
+fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
     let VrfLeakSpec {
         vrf,
         node_selector,
@@ -43,7 +73,14 @@ pub fn parse_local(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
 
     let name = parse_name(leak, &mut errors);
     let vrf_name = errors.keep(&spec.field("vrf"), VrfName::from_str(vrf));
-    refuse_cluster_placement(&spec, node_selector.as_ref(), pods.as_ref(), &mut errors);
+    if place == Place::Machine {
+        refuse_cluster_placement(&spec, node_selector.as_ref(), pods.as_ref(), &mut errors);
+    }
+    let nodes = selector::parse(
+        &spec.field("nodeSelector"),
+        node_selector.as_ref(),
+        &mut errors,
+    );
     let mode = errors.keep(&spec.field("mode"), words::parse(mode, &words::MODES));
     let leak_routes = routes::parse_routes(&spec, vrf, routes, &mut errors);
     let replies = errors.keep(
@@ -57,25 +94,27 @@ pub fn parse_local(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
             "are of no use with replies: Steer; remove them, or write replies: Route",
         );
     }
-    let services = services::parse_services(
-        &spec,
-        services,
-        &services::Defaults {
-            any_route: !routes.is_empty(),
-            prefixes: leak_routes.iter().map(|route| route.prefix).collect(),
-        },
-        &mut errors,
-    );
+    let defaults = services::Defaults {
+        any_route: !routes.is_empty(),
+        prefixes: leak_routes.iter().map(|route| route.prefix).collect(),
+    };
+    let services = services::parse_services(&spec, services, &defaults, place, &mut errors);
 
     let parsed = || {
-        Some(Leak {
-            name: name?,
-            vrf: vrf_name?,
-            mode: mode?,
-            routes: leak_routes,
-            return_routes,
-            replies: replies?,
-            services,
+        Some(FleetLeak {
+            leak: Leak {
+                name: name?,
+                vrf: vrf_name?,
+                mode: mode?,
+                routes: leak_routes,
+                return_routes,
+                replies: replies?,
+                services: services.direct,
+            },
+            generation: leak.metadata.generation.unwrap_or_default(),
+            nodes: nodes?,
+            for_pods: pods.is_some(),
+            references: services.references,
         })
     };
     errors.finish(parsed())

@@ -136,6 +136,9 @@ fn parse_source(text: &str) -> Result<IpAddr, String> {
             "{address} is an IPv4 address in IPv6 notation; write {}",
             address.to_canonical()
         )),
+        Ok(address) if address.to_string() != text => Err(format!(
+            "{text:?} is written in an unusual form; write {address}"
+        )),
         Ok(address) if address.is_unspecified() || address.is_multicast() => {
             Err(format!("no server can answer from {address}"))
         }

@@ -2,10 +2,15 @@
 
 use std::{num::NonZeroU16, str::FromStr};
 
-use super::errors::Errors;
+use super::{Place, errors::Errors};
 use crate::{
-    api::{field::FieldPath, limits, types::ServiceSpec, words},
-    compile::{PortRange, Prefix, Protocol, Service, ServiceName},
+    api::{
+        field::FieldPath,
+        limits,
+        types::{ServiceRef, ServiceSpec},
+        words,
+    },
+    compile::{PortRange, Prefix, Protocol, Reference, Service, ServiceKey, ServiceName},
 };
 
 /// What a service that lists no addresses takes from `spec.routes`.
@@ -16,32 +21,52 @@ pub struct Defaults {
     pub prefixes: Vec<Prefix>,
 }
 
+/// What a leak opens.
+pub struct Services {
+    /// Given directly.
+    pub direct: Vec<Service>,
+    /// Given by a Service of Kubernetes.
+    pub references: Vec<Reference>,
+}
+
 /// The services that are legal; the others are noted.
 pub fn parse_services(
     spec: &FieldPath,
     services: &[ServiceSpec],
     defaults: &Defaults,
+    place: Place,
     errors: &mut Errors,
-) -> Vec<Service> {
+) -> Services {
     let list = spec.field("services");
     errors.check_length(&list, services, limits::SERVICES);
-    let parsed: Vec<(FieldPath, Service)> = services
-        .iter()
-        .enumerate()
-        .filter_map(|(index, service)| {
-            let path = list.index(index);
-            let service = parse_service(&path, service, defaults, errors)?;
-            Some((path, service))
-        })
-        .collect();
-    let names: Vec<(FieldPath, &str)> = services
-        .iter()
-        .enumerate()
-        .map(|(index, service)| (list.index(index).field("name"), service.name.as_str()))
-        .collect();
-    errors.check_distinct(&names);
-    check_overlaps(&parsed, errors);
-    parsed.into_iter().map(|(_, service)| service).collect()
+    let mut direct: Vec<(FieldPath, Service)> = Vec::new();
+    let mut references = Vec::new();
+    for (index, service) in services.iter().enumerate() {
+        let path = list.index(index);
+        match &service.service_ref {
+            Some(reference) => {
+                references.extend(parse_reference(&path, service, reference, place, errors));
+            }
+            None => {
+                let service = parse_service(&path, service, defaults, errors);
+                direct.extend(service.map(|service| (path, service)));
+            }
+        }
+    }
+    // One reference becomes several services of its name.
+    if place != Place::Node {
+        let names: Vec<(FieldPath, &str)> = services
+            .iter()
+            .enumerate()
+            .map(|(index, service)| (list.index(index).field("name"), service.name.as_str()))
+            .collect();
+        errors.check_distinct(&names);
+    }
+    check_overlaps(&direct, errors);
+    Services {
+        direct: direct.into_iter().map(|(_, service)| service).collect(),
+        references,
+    }
 }
 
 fn parse_service(
@@ -57,14 +82,10 @@ fn parse_service(
         end_port,
         addresses,
         sources,
-        service_ref,
+        service_ref: _,
     } = service;
     let name = errors.keep(&path.field("name"), ServiceName::from_str(name));
     let sources = parse_prefixes(&path.field("sources"), sources, limits::SOURCES, errors);
-    if service_ref.is_some() {
-        refuse_reference(path, service, errors);
-        return None;
-    }
     let protocol = parse_protocol(&path.field("protocol"), protocol.as_deref(), errors);
     let ports = parse_ports(path, *port, *end_port, errors);
     let addresses = parse_addresses(&path.field("addresses"), addresses, defaults, errors);
@@ -77,14 +98,31 @@ fn parse_service(
     })
 }
 
-/// A machine without Kubernetes has no Services to refer to. Fields that no reference may stand
-/// beside are noted too: they are wrong everywhere.
-fn refuse_reference(path: &FieldPath, service: &ServiceSpec, errors: &mut Errors) {
+/// Fields that no reference may stand beside are noted everywhere; a machine without Kubernetes has no
+/// Services to refer to at all.
+fn parse_reference(
+    path: &FieldPath,
+    service: &ServiceSpec,
+    reference: &ServiceRef,
+    place: Place,
+    errors: &mut Errors,
+) -> Option<Reference> {
+    let ServiceSpec {
+        name,
+        protocol,
+        port,
+        end_port,
+        addresses,
+        sources,
+        service_ref: _,
+    } = service;
+    let name = errors.keep(&path.field("name"), ServiceName::from_str(name));
+    let sources = parse_prefixes(&path.field("sources"), sources, limits::SOURCES, errors);
     let beside = [
-        ("protocol", service.protocol.is_some()),
-        ("port", service.port.is_some()),
-        ("endPort", service.end_port.is_some()),
-        ("addresses", !service.addresses.is_empty()),
+        ("protocol", protocol.is_some()),
+        ("port", port.is_some()),
+        ("endPort", end_port.is_some()),
+        ("addresses", !addresses.is_empty()),
     ];
     for (field, given) in beside {
         if given {
@@ -94,10 +132,26 @@ fn refuse_reference(path: &FieldPath, service: &ServiceSpec, errors: &mut Errors
             );
         }
     }
-    errors.add(
-        &path.field("serviceRef"),
-        "needs Kubernetes; without it, write protocol, port and addresses",
-    );
+    if place != Place::Cluster {
+        errors.add(
+            &path.field("serviceRef"),
+            "needs Kubernetes; without it, write protocol, port and addresses",
+        );
+    }
+    let ServiceRef {
+        namespace,
+        name: service,
+        ports,
+    } = reference;
+    Some(Reference {
+        name: name?,
+        service: ServiceKey {
+            namespace: namespace.clone(),
+            name: service.clone(),
+        },
+        ports: ports.clone(),
+        sources: sources?,
+    })
 }
 
 fn parse_protocol(

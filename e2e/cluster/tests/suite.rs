@@ -1,0 +1,83 @@
+//! What all tests share: the control plane, and how a test is run on it.
+
+use std::{
+    pin::Pin,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::Context as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::{conditions::is_crd_established, wait::await_condition},
+};
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Runtime;
+use vrfgate_cluster::ControlPlane;
+
+/// A test: a sentence, and what shows it.
+pub type Test = (&'static str, Run);
+type Run = for<'a> fn(&'a Suite) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Names tests after their functions.
+macro_rules! tests {
+    ($($test:ident),+ $(,)?) => {
+        vec![$((stringify!($test), |suite| Box::pin($test(suite)))),+]
+    };
+}
+pub(crate) use tests;
+
+pub struct Suite {
+    pub cluster: Mutex<ControlPlane>,
+    pub admin: Client,
+    runtime: Runtime,
+}
+
+impl Suite {
+    pub fn start() -> anyhow::Result<Arc<Self>> {
+        let cluster = ControlPlane::start()?;
+        let runtime = Runtime::new()?;
+        let admin = runtime.block_on(async {
+            let admin = cluster.client(&cluster.admin()).await?;
+            install_definitions(&admin).await?;
+            anyhow::Ok(admin)
+        })?;
+        Ok(Arc::new(Self {
+            cluster: Mutex::new(cluster),
+            admin,
+            runtime,
+        }))
+    }
+
+    pub fn run(self: Arc<Self>, arguments: &Arguments, tests: Vec<Test>) -> ExitCode {
+        let trials = tests.into_iter().map(|(name, run)| {
+            let suite = Arc::clone(&self);
+            Trial::test(name, move || {
+                suite.runtime.block_on(run(&suite));
+                Ok(())
+            })
+        });
+        libtest_mimic::run(arguments, trials.collect()).exit_code()
+    }
+}
+
+/// As `vrfgate crd | kubectl apply -f -` does.
+async fn install_definitions(admin: &Client) -> anyhow::Result<()> {
+    let text = vrfgate_operator::api::crd_yaml()?;
+    let definitions: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&text)?;
+    let api: Api<CustomResourceDefinition> = Api::all(admin.clone());
+    for definition in definitions {
+        let name = definition.name_any();
+        api.patch(
+            &name,
+            &PatchParams::apply("test").force(),
+            &Patch::Apply(&definition),
+        )
+        .await
+        .with_context(|| format!("installing {name}"))?;
+        await_condition(api.clone(), &name, is_crd_established()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! The leaks of a whole cluster, and which part of them each node has to put into force.
+//!
+//! As pure as the rest of [`compile`](crate::compile): nodes and endpoints come in as plain values.
+
+mod plan;
+mod selector;
+
+pub use plan::{Conflict, Endpoint, FleetNode, NodePlan, PlacedLeak, ServiceKey, plan_node};
+pub use selector::{Requirement, Selector};
+
+use super::{Leak, Prefix, ServiceName};
+
+/// A leak, the nodes it applies to, and what it refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetLeak {
+    /// What applies to every node alike. Its services are those given directly.
+    pub leak: Leak,
+    /// Number of the object's edition.
+    pub generation: i64,
+    /// Which nodes.
+    pub nodes: Selector,
+    /// Whether it is meant for pods rather than for the nodes themselves.
+    pub for_pods: bool,
+    /// Services that each node opens where it runs them.
+    pub references: Vec<Reference>,
+}
+
+/// A Kubernetes Service whose endpoints are opened on the nodes that run them in their own network
+/// namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Name within the leak.
+    pub name: ServiceName,
+    /// The Service.
+    pub service: ServiceKey,
+    /// Names of its ports; empty means all.
+    pub ports: Vec<String>,
+    /// Clients inside these are let in; empty means every client of the VRF.
+    pub sources: Vec<Prefix>,
+}

@@ -1,0 +1,186 @@
+//! One node's part.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    num::NonZeroU16,
+};
+
+use super::{FleetLeak, Reference};
+use crate::compile::{
+    Leak, LeakName, PortRange, Prefix, Protocol, Service, SetError, set::check_pair,
+};
+
+/// The label by which the kubelet says what runs on a node.
+const OS_LABEL: &str = "kubernetes.io/os";
+
+/// A node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetNode {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses inside the cluster: those that a hostNetwork pod has.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// Which Kubernetes Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// `web/frontend`
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A port of a pod that serves a Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The node it runs on.
+    pub node: String,
+    /// Its own address.
+    pub address: IpAddr,
+    /// Its own port.
+    pub port: NonZeroU16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Name of the Service's port; empty for the only one of a Service.
+    pub port_name: String,
+}
+
+/// What one node has to put into force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodePlan {
+    /// Free of conflicts, in the order of the leaks given.
+    pub leaks: Vec<PlacedLeak>,
+    /// Leaks that apply to the node but can't be put into force beside an earlier one.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// A leak on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedLeak {
+    /// The leak, with its references resolved.
+    pub leak: Leak,
+    /// Number of the object's edition.
+    pub generation: i64,
+}
+
+/// Two leaks that can't both be in force on a node. The earlier one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// In force.
+    pub earlier: LeakName,
+    /// Left out.
+    pub later: LeakName,
+    /// Why.
+    pub error: SetError,
+}
+
+/// What `node` has to put into force of all `leaks` of the cluster.
+///
+/// Of two leaks that conflict, the one that comes first in `leaks` is taken: give the oldest first, so that
+/// a new object never takes away what an old one gives.
+#[must_use]
+pub fn plan_node(
+    node: &FleetNode,
+    leaks: &[FleetLeak],
+    endpoints: &BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
+) -> NodePlan {
+    let mut plan = NodePlan::default();
+    for candidate in leaks.iter().filter(|leak| applies(leak, node)) {
+        let leak = resolve(candidate, node, endpoints);
+        let mut conflicts = plan
+            .leaks
+            .iter()
+            .filter_map(|placed| conflict(&placed.leak, &leak))
+            .peekable();
+        if conflicts.peek().is_some() {
+            let conflicts: Vec<Conflict> = conflicts.collect();
+            plan.conflicts.extend(conflicts);
+        } else {
+            drop(conflicts);
+            plan.leaks.push(PlacedLeak {
+                leak,
+                generation: candidate.generation,
+            });
+        }
+    }
+    plan
+}
+
+/// Nodes that don't say what they run are taken for what this is made for.
+fn applies(leak: &FleetLeak, node: &FleetNode) -> bool {
+    let linux = node.labels.get(OS_LABEL).is_none_or(|os| os == "linux");
+    linux && !leak.for_pods && leak.nodes.matches(&node.labels)
+}
+
+/// The first of what keeps two leaks apart; who mends it sees the next.
+fn conflict(earlier: &Leak, later: &Leak) -> Option<Conflict> {
+    let mut errors = Vec::new();
+    check_pair(earlier, later, &mut errors);
+    Some(Conflict {
+        earlier: earlier.name.clone(),
+        later: later.name.clone(),
+        error: errors.into_iter().next()?,
+    })
+}
+
+fn resolve(
+    leak: &FleetLeak,
+    node: &FleetNode,
+    endpoints: &BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
+) -> Leak {
+    let mut resolved = leak.leak.clone();
+    for reference in &leak.references {
+        let endpoints = endpoints.get(&reference.service).into_iter().flatten();
+        for endpoint in endpoints.filter(|endpoint| runs_in_host(endpoint, node)) {
+            let Some(service) = open(reference, endpoint) else {
+                continue;
+            };
+            // Two references may lead to one endpoint. What is open once needs no second rule.
+            if !resolved
+                .services
+                .iter()
+                .any(|other| other.overlap(&service).is_some())
+            {
+                resolved.services.push(service);
+            }
+        }
+    }
+    resolved
+}
+
+/// Whether the endpoint's socket is in the node's own network namespace. Any other pod has an address of
+/// its own.
+fn runs_in_host(endpoint: &Endpoint, node: &FleetNode) -> bool {
+    endpoint.node == node.name && node.addresses.contains(&endpoint.address)
+}
+
+fn open(reference: &Reference, endpoint: &Endpoint) -> Option<Service> {
+    let Reference {
+        name,
+        service: _,
+        ports,
+        sources,
+    } = reference;
+    if !ports.is_empty() && !ports.contains(&endpoint.port_name) {
+        return None;
+    }
+    Some(Service {
+        name: name.clone(),
+        protocol: endpoint.protocol,
+        ports: PortRange::new(endpoint.port, endpoint.port)?,
+        addresses: vec![Prefix::host(endpoint.address)],
+        sources: sources.clone(),
+    })
+}
