@@ -8,4 +8,6 @@ pub mod api;
 pub mod cli;
 pub mod compile;
 pub mod explain;
+pub mod controller;
 pub mod node;
+mod serve;

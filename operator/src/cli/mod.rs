@@ -1,6 +1,7 @@
 //! The command line: arguments in, one function a command, an exit code out.
 
 mod clear;
+mod controller;
 mod doctor;
 mod explain;
 mod monitor;
@@ -77,6 +78,8 @@ enum Command {
     /// A sample: under a flood, what doesn't fit is left out (the counters of `vrfgate status` miss nothing).
     /// Works beside `vrfgate run`. Each decision is shown to one reader only: run one monitor a namespace.
     Monitor(monitor::Args),
+    /// Cluster side: makes a `VrfGateNode` for each node of all `VrfLeak`s, and tells their status.
+    Controller(controller::Args),
     /// Prints the Kubernetes custom resource definitions.
     Crd,
 }
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(args, &store),
         Command::Explain(args) => Ok(explain::explain(args, &store)),
         Command::Monitor(args) => monitor::monitor(args, &store),
+        Command::Controller(args) => controller::controller(args),
         Command::Crd => crate::api::crd_yaml()
             .context("writing the custom resource definitions")
             .map(|yaml| {

@@ -1,0 +1,169 @@
+//! Which of several replicas leads, by a `Lease`.
+//!
+//! Written out because no crate fits: `kube-leader-election` writes without looking at the version it read,
+//! so that two replicas can win at once, and compares clocks of two machines; `kubert` has not followed kube.
+//! This does what client-go does: a lease is up when it hasn't changed for as long as it says, by the clock of
+//! who looks, and every write names the version that it replaces.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Error,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+/// How long others wait for a leader that says nothing.
+const DURATION: Duration = Duration::from_secs(15);
+/// After so long without being able to renew, the leader stops: well before anybody else begins.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// How often the leader renews, and the others look.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// One replica's part in the election.
+pub struct Election {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    leading: watch::Sender<bool>,
+    /// The lease as last seen, and since when it hasn't changed.
+    seen: Option<(Lease, Instant)>,
+    /// When the lease was last renewed by this replica.
+    renewed: Option<Instant>,
+}
+
+impl Election {
+    /// The election, and the receiver that turns true while this replica leads.
+    pub fn new(
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+    ) -> (Self, watch::Receiver<bool>) {
+        let (leading, receiver) = watch::channel(false);
+        let election = Self {
+            api: Api::namespaced(client.clone(), namespace),
+            name: name.to_owned(),
+            identity,
+            leading,
+            seen: None,
+            renewed: None,
+        };
+        (election, receiver)
+    }
+
+    /// Stands for election until `stop` turns true; a leader then gives the lease back.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            // A request that hangs is a renewal that failed.
+            let result = timeout(EVERY * 2, self.take_or_renew()).await;
+            match result {
+                Ok(Ok(true)) => self.renewed = Some(Instant::now()),
+                Ok(Ok(false)) => self.renewed = None,
+                Ok(Err(error)) => warn!("the lease {}: {error}", self.name),
+                Err(_) => warn!("the lease {}: the API server doesn't answer", self.name),
+            }
+            let leads = self.renewed.is_some_and(|at| at.elapsed() < GIVE_UP);
+            if self.leading.send_replace(leads) && !leads {
+                info!("this replica leads no more");
+            }
+            tokio::select! {
+                () = sleep(EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        let led = self.leading.send_replace(false);
+        if led && let Err(error) = self.give_back().await {
+            warn!("giving the lease {} back: {error}", self.name);
+        }
+    }
+
+    /// Whether this replica holds the lease now.
+    async fn take_or_renew(&mut self) -> Result<bool, Error> {
+        let Some(lease) = self.api.get_opt(&self.name).await? else {
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(self.name.clone()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(self.claim(None)),
+            };
+            return won(self.api.create(&PostParams::default(), &lease).await);
+        };
+        let since = match &self.seen {
+            Some((seen, since)) if *seen == lease => *since,
+            _ => Instant::now(),
+        };
+        self.seen = Some((lease.clone(), since));
+        if !self.may_take(&lease, since) {
+            return Ok(false);
+        }
+        let mut taken = lease;
+        taken.spec = Some(self.claim(taken.spec.as_ref()));
+        won(self
+            .api
+            .replace(&self.name, &PostParams::default(), &taken)
+            .await)
+    }
+
+    fn may_take(&self, lease: &Lease, since: Instant) -> bool {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.unwrap_or_default();
+        let seconds = spec.lease_duration_seconds.unwrap_or_default();
+        let duration = Duration::from_secs(seconds.max(0).unsigned_abs().into());
+        holder.is_empty() || holder == self.identity || since.elapsed() >= duration
+    }
+
+    fn claim(&self, former: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = Some(MicroTime(Timestamp::now()));
+        let former = former.cloned().unwrap_or_default();
+        let stays = former.holder_identity.as_ref() == Some(&self.identity);
+        let transitions = former.lease_transitions.unwrap_or_default();
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: if stays {
+                former.acquire_time
+            } else {
+                now.clone()
+            },
+            renew_time: now,
+            lease_transitions: Some(if stays { transitions } else { transitions + 1 }),
+            ..LeaseSpec::default()
+        }
+    }
+
+    async fn give_back(&self) -> Result<(), Error> {
+        let mut lease = self.api.get(&self.name).await?;
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_ref() != Some(&self.identity) {
+            return Ok(());
+        }
+        spec.holder_identity = None;
+        self.api
+            .replace(&self.name, &PostParams::default(), &lease)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Somebody else was faster: no error, and not won.
+fn won(written: Result<Lease, Error>) -> Result<bool, Error> {
+    match written {
+        Ok(_) => Ok(true),
+        Err(Error::Api(status)) if status.code == 409 => {
+            debug!("another replica was faster");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,274 @@
+//! One look at the whole cluster: what shall be, and the writes that bring it about.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Client, Error, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use super::{
+    MANAGER,
+    events::{self, Events},
+    gates::{Gates, WantedGate, holds},
+    metrics::Metrics,
+    recent::Recent,
+    status::{self, Findings, Placement},
+    view::{View, ViewedLeak},
+    world::World,
+};
+use crate::{
+    api::{GateLeak, VrfGateNode, VrfGateNodeSpec, VrfLeak, VrfLeakStatus},
+    compile::{FleetLeak, NodePlan, plan_node},
+};
+
+/// Keeps a leak until every node has let go of it.
+const FINALIZER: &str = "vrfgate.dev/nodes-let-go";
+
+/// Looks and writes.
+pub struct Pass {
+    leaks: Api<VrfLeak>,
+    world: Arc<World>,
+    metrics: Arc<Metrics>,
+    gates: Gates,
+    events: Events,
+    /// Statuses written last, by the leak's uid.
+    statuses: Recent<VrfLeakStatus>,
+}
+
+impl Pass {
+    pub fn new(client: &Client, world: Arc<World>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            leaks: Api::all(client.clone()),
+            gates: Gates::new(client, Arc::clone(&world), Arc::clone(&metrics)),
+            events: Events::new(client),
+            world,
+            metrics,
+            statuses: Recent::default(),
+        }
+    }
+
+    /// Somebody else may have written since this replica last did.
+    pub fn forget(&mut self) {
+        self.gates.forget();
+        self.statuses.clear();
+    }
+
+    /// Brings everything in line, while this replica leads. How many writes failed.
+    pub async fn run(&mut self, leading: &watch::Receiver<bool>) -> usize {
+        let started = Instant::now();
+        let view = View::new(&self.world);
+        let mut failures = self.hold_new_leaks(&view).await;
+
+        let placed: Vec<FleetLeak> = view.leaks.iter().filter_map(placeable).cloned().collect();
+        let plans: BTreeMap<&str, NodePlan> = view
+            .nodes
+            .iter()
+            .map(|(name, viewed)| {
+                let plan = plan_node(&viewed.node, &placed, &view.endpoints);
+                (name.as_str(), plan)
+            })
+            .collect();
+        let wanted = plans
+            .iter()
+            .filter_map(|(name, plan)| Some(((*name).to_owned(), wanted(&view, name, plan)?)))
+            .collect();
+        failures += self.gates.write(&wanted, leading).await;
+
+        let gates = self.gates.current();
+        let mut ready = 0;
+        for leak in &view.leaks {
+            if !*leading.borrow() {
+                break;
+            }
+            let findings = findings(leak, &view, &plans, &gates);
+            if is_deleted(&leak.object) && findings.held_by.is_empty() {
+                failures += self.let_go(&leak.object).await;
+                continue;
+            }
+            let status = status::status(leak, &findings, Timestamp::now());
+            ready += usize::from(is_ready(&status));
+            failures += self.write_status(&leak.object, status).await;
+        }
+        self.count(&view, &gates, ready);
+        self.metrics
+            .pass_seconds
+            .observe(started.elapsed().as_secs_f64());
+        failures
+    }
+
+    /// No leak reaches a node before it is sure to be taken back from there.
+    async fn hold_new_leaks(&self, view: &View) -> usize {
+        let mut failures = 0;
+        let new = view.leaks.iter().map(|leak| &leak.object);
+        for leak in new.filter(|leak| !is_deleted(leak) && !is_held(leak)) {
+            let mut finalizers = leak.finalizers().to_vec();
+            finalizers.push(FINALIZER.to_owned());
+            failures += self.write_finalizers(leak, &finalizers).await;
+        }
+        failures
+    }
+
+    async fn let_go(&self, leak: &VrfLeak) -> usize {
+        if !is_held(leak) {
+            return 0;
+        }
+        info!(leak = leak.name_any(), "every node has let go of it");
+        let others = leak.finalizers().iter().filter(|name| *name != FINALIZER);
+        let finalizers: Vec<String> = others.cloned().collect();
+        self.write_finalizers(leak, &finalizers).await
+    }
+
+    async fn write_finalizers(&self, leak: &VrfLeak, finalizers: &[String]) -> usize {
+        // The version makes sure that nobody else's finalizer is lost.
+        let patch = json!({"metadata": {
+            "resourceVersion": leak.resource_version(),
+            "finalizers": finalizers,
+        }});
+        let written = self
+            .leaks
+            .patch(
+                &leak.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await;
+        self.outcome("finalizer", leak, written)
+    }
+
+    async fn write_status(&mut self, leak: &VrfLeak, status: VrfLeakStatus) -> usize {
+        let uid = leak.uid().unwrap_or_default();
+        let known = leak.status.as_ref();
+        let written = self.statuses.get(&uid, |written| known == Some(written));
+        if written.or(known) == Some(&status) {
+            return 0;
+        }
+        let former = written.or(known).cloned();
+        let patch = json!({
+            "apiVersion": "vrfgate.dev/v1alpha1",
+            "kind": "VrfLeak",
+            // Not one of the same name that was made since.
+            "metadata": {"name": leak.name_any(), "uid": uid},
+            "status": status,
+        });
+        let parameters = PatchParams::apply(MANAGER).force();
+        let written = self
+            .leaks
+            .patch_status(&leak.name_any(), &parameters, &Patch::Apply(&patch))
+            .await;
+        let failures = self.outcome("status", leak, written);
+        if failures == 0 {
+            for condition in events::news(former.as_ref(), &status) {
+                self.events.tell(leak, condition, &self.metrics).await;
+            }
+            self.statuses.note(&uid, status);
+        }
+        failures
+    }
+
+    /// 1 for a write that has to be tried again.
+    fn outcome(
+        &self,
+        what: &'static str,
+        leak: &VrfLeak,
+        written: Result<VrfLeak, Error>,
+    ) -> usize {
+        match written {
+            Ok(_) => {
+                self.metrics.wrote(what);
+                0
+            }
+            // Gone, or changed by somebody else: the watch brings the news, and with it another look.
+            Err(Error::Api(status)) if matches!(status.code, 404 | 409) => 0,
+            Err(error) => {
+                error!(leak = leak.name_any(), "writing the {what} of it: {error}");
+                self.metrics.failed(what);
+                1
+            }
+        }
+    }
+
+    fn count(&self, view: &View, gates: &BTreeMap<String, Arc<VrfGateNode>>, ready: usize) {
+        let up_to_date = gates.values().filter(|gate| {
+            let status = gate.status.as_ref();
+            status.is_some_and(|status| status.observed_generation == gate.metadata.generation)
+        });
+        let up_to_date = up_to_date.count();
+        self.metrics.set_nodes("reported", up_to_date);
+        let unreported = gates.len().saturating_sub(up_to_date);
+        self.metrics.set_nodes("unreported", unreported);
+        self.metrics.set_leaks("ready", ready);
+        let unready = view.leaks.len().saturating_sub(ready);
+        self.metrics.set_leaks("unready", unready);
+    }
+}
+
+fn is_deleted(leak: &VrfLeak) -> bool {
+    leak.metadata.deletion_timestamp.is_some()
+}
+
+fn is_held(leak: &VrfLeak) -> bool {
+    leak.finalizers().iter().any(|name| name == FINALIZER)
+}
+
+fn is_ready(status: &VrfLeakStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// The leak, if it may be given to nodes.
+fn placeable(leak: &ViewedLeak) -> Option<&FleetLeak> {
+    let parsed = leak.parsed.as_ref().ok()?;
+    (is_held(&leak.object) && !is_deleted(&leak.object)).then_some(parsed)
+}
+
+fn wanted(view: &View, node: &str, plan: &NodePlan) -> Option<WantedGate> {
+    let leaks = plan.leaks.iter();
+    Some(WantedGate {
+        node_uid: view.nodes.get(node)?.uid.clone(),
+        spec: VrfGateNodeSpec {
+            leaks: leaks
+                .map(|placed| GateLeak::new(&placed.leak, placed.generation))
+                .collect(),
+        },
+    })
+}
+
+fn findings<'a>(
+    leak: &ViewedLeak,
+    view: &View,
+    plans: &BTreeMap<&'a str, NodePlan>,
+    gates: &'a BTreeMap<String, Arc<VrfGateNode>>,
+) -> Findings<'a> {
+    let name = leak.object.name_any();
+    let mut findings = Findings::default();
+    for (node, plan) in plans {
+        let gate = gates.get(*node).map(|gate| &**gate);
+        if plan
+            .leaks
+            .iter()
+            .any(|placed| placed.leak.name.as_str() == name)
+        {
+            findings.nodes.insert(node, Placement::Asked(gate));
+        }
+        for conflict in &plan.conflicts {
+            if conflict.later.as_str() == name {
+                findings.nodes.insert(node, Placement::InConflict);
+            }
+            if conflict.later.as_str() == name || conflict.earlier.as_str() == name {
+                findings.conflicts.insert(conflict.error.to_string());
+            }
+        }
+        if gate.is_some_and(|gate| holds(gate, &name)) {
+            findings.held_by.push(node);
+        }
+    }
+    if let Ok(parsed) = &leak.parsed {
+        findings.dangling = status::dangling(parsed, &view.services);
+    }
+    findings
+}

@@ -1,0 +1,269 @@
+//! What is said of a leak in its status. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::ResourceExt as _;
+
+use super::view::ViewedLeak;
+use crate::{
+    api::{NodeCounts, NodeLeakState, VrfGateNode, VrfLeakStatus},
+    compile::{FleetLeak, ServiceKey},
+};
+
+/// Nodes named in a message; of a thousand, the first few are enough to begin with.
+const NAMED: usize = 5;
+
+/// What a leak has met.
+#[derive(Debug, Default)]
+pub struct Findings<'a> {
+    /// The nodes it applies to, each with what its gate is known to be.
+    pub nodes: BTreeMap<&'a str, Placement<'a>>,
+    /// Sentences about other leaks that can't be in force beside this one.
+    pub conflicts: BTreeSet<String>,
+    /// What it refers to that isn't there.
+    pub dangling: Vec<String>,
+    /// Nodes that have not let go of it, where it is about to be deleted.
+    pub held_by: Vec<&'a str>,
+}
+
+/// A leak on one node.
+#[derive(Clone, Copy, Debug)]
+pub enum Placement<'a> {
+    /// The node was asked to put it into force.
+    Asked(Option<&'a VrfGateNode>),
+    /// Another leak is in force there that it conflicts with.
+    InConflict,
+}
+
+/// The nodes by what has become of the leak there.
+#[derive(Debug, Default)]
+struct Tally<'a> {
+    in_force: Vec<&'a str>,
+    waiting: Vec<&'a str>,
+    failed: Vec<&'a str>,
+    conflicting: Vec<&'a str>,
+    unreported: Vec<&'a str>,
+    /// The first complaint of a node that failed.
+    complaint: Option<String>,
+}
+
+/// The status of `leak`. Conditions that say what they said before keep their time.
+pub fn status(leak: &ViewedLeak, findings: &Findings<'_>, now: Timestamp) -> VrfLeakStatus {
+    let object = &leak.object;
+    let tally = tally(leak, &findings.nodes);
+    let former = object.status.clone().unwrap_or_default();
+    let mut conditions = Conditions {
+        former: &former.conditions,
+        generation: object.metadata.generation,
+        now,
+        list: Vec::new(),
+    };
+    let accepted = accepted(leak);
+    conditions.set(
+        "Accepted",
+        accepted.is_ok(),
+        match &accepted {
+            Ok(()) => ("Accepted", String::new()),
+            Err((reason, message)) => (reason, message.clone()),
+        },
+    );
+    let conflicts: Vec<&str> = findings.conflicts.iter().map(String::as_str).collect();
+    conditions.set(
+        "Conflicted",
+        !conflicts.is_empty(),
+        if conflicts.is_empty() {
+            ("NoConflict", String::new())
+        } else {
+            ("Conflict", some_of(&conflicts, "; "))
+        },
+    );
+    if has_references(leak) {
+        let dangling: Vec<&str> = findings.dangling.iter().map(String::as_str).collect();
+        conditions.set(
+            "ReferencesResolved",
+            dangling.is_empty(),
+            if dangling.is_empty() {
+                ("Resolved", String::new())
+            } else {
+                ("NotFound", some_of(&dangling, "; "))
+            },
+        );
+    }
+    let (ready, reason, message) = ready(leak, findings, &tally, &accepted);
+    conditions.set("Ready", ready, (reason, message));
+
+    let count = |nodes: &[&str]| i64::try_from(nodes.len()).unwrap_or(i64::MAX);
+    VrfLeakStatus {
+        observed_generation: object.metadata.generation,
+        services: i64::try_from(object.spec.services.len()).ok(),
+        nodes: Some(NodeCounts {
+            summary: format!("{}/{}", tally.in_force.len(), findings.nodes.len()),
+            selected: i64::try_from(findings.nodes.len()).unwrap_or(i64::MAX),
+            in_force: count(&tally.in_force),
+            waiting: count(&tally.waiting),
+            failed: count(&tally.failed) + count(&tally.conflicting),
+            unreported: count(&tally.unreported),
+        }),
+        conditions: conditions.list,
+    }
+}
+
+fn accepted(leak: &ViewedLeak) -> Result<(), (&'static str, String)> {
+    match &leak.parsed {
+        Err(errors) => {
+            let errors: Vec<&str> = errors.iter().map(String::as_str).collect();
+            Err(("Invalid", some_of(&errors, "; ")))
+        }
+        Ok(FleetLeak { for_pods: true, .. }) => Err((
+            "Unsupported",
+            "spec.pods: this version puts leaks into force on nodes only".to_owned(),
+        )),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn has_references(leak: &ViewedLeak) -> bool {
+    leak.parsed
+        .as_ref()
+        .is_ok_and(|parsed| !parsed.references.is_empty())
+}
+
+fn ready(
+    leak: &ViewedLeak,
+    findings: &Findings<'_>,
+    tally: &Tally<'_>,
+    accepted: &Result<(), (&'static str, String)>,
+) -> (bool, &'static str, String) {
+    if leak.object.metadata.deletion_timestamp.is_some() {
+        let held_by = some_of(&findings.held_by, ", ");
+        return (
+            false,
+            "Deleting",
+            format!("waits until it is let go by {held_by}"),
+        );
+    }
+    if let Err((reason, message)) = accepted {
+        return (false, reason, message.clone());
+    }
+    if findings.nodes.is_empty() {
+        let message = "spec.nodeSelector selects no Linux node".to_owned();
+        return (false, "NoNodes", message);
+    }
+    let on = |nodes: &[&str]| some_of(nodes, ", ");
+    if !tally.failed.is_empty() {
+        let complaint = tally.complaint.as_deref().unwrap_or("no reason was given");
+        let message = format!(
+            "can't be put into force on {}: {complaint}",
+            on(&tally.failed)
+        );
+        return (false, "Failed", message);
+    }
+    if !tally.conflicting.is_empty() {
+        let message = format!("another leak is in its way on {}", on(&tally.conflicting));
+        return (false, "Conflict", message);
+    }
+    if !tally.unreported.is_empty() {
+        let message = format!("not yet reported by {}", on(&tally.unreported));
+        return (false, "Unreported", message);
+    }
+    if !tally.waiting.is_empty() {
+        let vrf = &leak.object.spec.vrf;
+        let message = format!("waits for the VRF {vrf} on {}", on(&tally.waiting));
+        return (false, "Waiting", message);
+    }
+    (true, "InForce", String::new())
+}
+
+fn tally<'a>(leak: &ViewedLeak, nodes: &BTreeMap<&'a str, Placement<'a>>) -> Tally<'a> {
+    let name = leak.object.name_any();
+    let mut tally = Tally::default();
+    for (node, placement) in nodes {
+        let gate = match placement {
+            Placement::InConflict => {
+                tally.conflicting.push(node);
+                continue;
+            }
+            Placement::Asked(gate) => gate,
+        };
+        let outcome = gate.and_then(|gate| {
+            let status = gate.status.as_ref()?;
+            // What a reference leads to changes without a new edition of the leak.
+            let behind = status.observed_generation < gate.metadata.generation;
+            let outcome = status.leaks.iter().find(|outcome| outcome.name == name)?;
+            let stale = Some(outcome.generation) != leak.object.metadata.generation
+                || (behind && has_references(leak));
+            (!stale).then_some(outcome)
+        });
+        match outcome.map(|outcome| (outcome.state, &outcome.notes)) {
+            None => tally.unreported.push(node),
+            Some((NodeLeakState::InForce, _)) => tally.in_force.push(node),
+            Some((NodeLeakState::Waiting, _)) => tally.waiting.push(node),
+            Some((NodeLeakState::Failed, notes)) => {
+                tally.failed.push(node);
+                tally.complaint = tally.complaint.or_else(|| notes.first().cloned());
+            }
+        }
+    }
+    tally
+}
+
+/// What a leak refers to that isn't there.
+pub fn dangling(
+    leak: &FleetLeak,
+    services: &BTreeMap<ServiceKey, BTreeSet<String>>,
+) -> Vec<String> {
+    let mut missing = Vec::new();
+    for reference in &leak.references {
+        let Some(ports) = services.get(&reference.service) else {
+            missing.push(format!(
+                "service {}: there is no Service {}",
+                reference.name, reference.service
+            ));
+            continue;
+        };
+        for port in reference.ports.iter().filter(|port| !ports.contains(*port)) {
+            missing.push(format!(
+                "service {}: the Service {} has no port {port}",
+                reference.name, reference.service
+            ));
+        }
+    }
+    missing
+}
+
+fn some_of(items: &[&str], separator: &str) -> String {
+    match items.len().checked_sub(NAMED) {
+        None | Some(0) => items.join(separator),
+        Some(more) => format!("{} and {more} more", items[..NAMED].join(separator)),
+    }
+}
+
+/// Conditions being written.
+struct Conditions<'a> {
+    former: &'a [Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+    list: Vec<Condition>,
+}
+
+impl Conditions<'_> {
+    fn set(&mut self, kind: &str, holds: bool, (reason, message): (&str, String)) {
+        let status = if holds { "True" } else { "False" };
+        let former = self.former.iter().find(|former| former.type_ == kind);
+        let since = former
+            .filter(|former| former.status == status)
+            .map_or(Time(self.now), |former| former.last_transition_time.clone());
+        self.list.push(Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: self.generation,
+            last_transition_time: since,
+        });
+    }
+}
