@@ -134,6 +134,12 @@ impl ControlPlane {
         Ok(Client::try_from(config)?)
     }
 
+    /// Where everything lies, and logs of programs that are started besides may.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Ends the API server; etcd stays.
     pub fn stop_api_server(&mut self) {
         self.api_server = None;
@@ -200,7 +206,8 @@ fn start_somewhere(
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A port of 127.0.0.1 that nobody listens on just now.
+pub fn free_port() -> anyhow::Result<u16> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
     Ok(listener.local_addr()?.port())
@@ -234,7 +241,7 @@ fn start_etcd(home: &Path, port: u16) -> anyhow::Result<Process> {
         "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
         "--logger=zap".to_owned(),
     ];
-    Process::start("etcd", &program("ETCD", "etcd"), &arguments, home)
+    Process::start("etcd", &program("ETCD", "etcd"), &arguments, &[], home)
 }
 
 fn start_api_server(home: &Path, port: u16, etcd_port: u16) -> anyhow::Result<Process> {
@@ -260,5 +267,5 @@ fn start_api_server(home: &Path, port: u16, etcd_port: u16) -> anyhow::Result<Pr
         "--allow-privileged=true".to_owned(),
     ];
     let program = program("KUBE_APISERVER", "kube-apiserver");
-    Process::start("kube-apiserver", &program, &arguments, home)
+    Process::start("kube-apiserver", &program, &arguments, &[], home)
 }

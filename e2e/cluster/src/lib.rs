@@ -17,5 +17,6 @@ mod control_plane;
 mod pki;
 mod process;
 
-pub use control_plane::ControlPlane;
+pub use control_plane::{ControlPlane, free_port};
 pub use pki::Identity;
+pub use process::Process;

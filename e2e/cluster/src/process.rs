@@ -17,10 +17,13 @@ use nix::{
 /// How long a program may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Enough of a log to see why a program ended.
+const LAST_LINES: usize = 40;
+
 /// A program at work. Dropping it ends it.
 #[derive(Debug)]
 pub struct Process {
-    name: &'static str,
+    name: String,
     child: Child,
     log: PathBuf,
 }
@@ -30,9 +33,10 @@ impl Process {
     ///
     /// Also when this process is killed, the program ends with the thread that started it.
     pub fn start(
-        name: &'static str,
+        name: &str,
         program: &Path,
         arguments: &[String],
+        environment: &[(&str, String)],
         directory: &Path,
     ) -> anyhow::Result<Self> {
         let log = directory.join(name).with_extension("log");
@@ -45,18 +49,23 @@ impl Process {
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program)
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self { name, child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// Fails, and says what the program said, when it runs no more.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            let name = self.name;
+            let name = &self.name;
             bail!("{name} ended with {status}:\n{}", self.last_words());
         }
         Ok(())
@@ -66,7 +75,13 @@ impl Process {
     pub fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    }
+
+    /// Ends it without asking.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Asks it to end, and waits until it has.

@@ -1,5 +1,9 @@
 //! vrfgate with a real control plane, which all tests share, one after the other.
 
+mod agents;
+mod controller;
+mod kit;
+mod replicas;
 mod suite;
 mod validation;
 
@@ -18,6 +22,6 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let tests = [validation::tests()].concat();
+    let tests = [validation::tests(), controller::tests(), replicas::tests()].concat();
     suite.run(&arguments, tests)
 }

@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     process::ExitCode,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use kube::{
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use libtest_mimic::{Arguments, Trial};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::sleep};
 use vrfgate_cluster::ControlPlane;
 
 /// A test: a sentence, and what shows it.
@@ -49,6 +50,14 @@ impl Suite {
             admin,
             runtime,
         }))
+    }
+
+    /// Stops the API server for a while.
+    pub async fn away(&self, duration: Duration) {
+        self.cluster.lock().unwrap().stop_api_server();
+        sleep(duration).await;
+        // It makes a runtime of its own.
+        tokio::task::block_in_place(|| self.cluster.lock().unwrap().start_api_server()).unwrap();
     }
 
     pub fn run(self: Arc<Self>, arguments: &Arguments, tests: Vec<Test>) -> ExitCode {
