@@ -40,10 +40,12 @@ test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
 # The operator with a real kube-apiserver and etcd. TESTS=part of a name.
+OPERATOR := -p vrfgate-operator -p vrfgate-cluster
 test-k8s:
-	$(TOOLS)/packages.sh build
-	cargo build -p vrfgate-operator
-	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test -p vrfgate-cluster --test cluster -- $(TESTS)
+	$(TOOLS)/packages.sh build lab
+	$(TOOLS)/kubernetes.sh >/dev/null
+	cargo build $(OPERATOR) --bin vrfgate --test cluster
+	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test $(OPERATOR) --test cluster -- $(TESTS)
 
 # Rebuilds the committed BPF objects from ebpf/program.
 object:

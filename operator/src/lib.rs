@@ -1,9 +1,10 @@
 //! vrfgate's user space above the gate itself: the API, the pure compiler from leaks to rules, and the node
 //! engine that keeps a namespace's gate in line with both.
 //!
-//! Arrows point one way: `cli` → `node` → `api`, `compile`, `explain`; `compile` knows nobody, `explain` the
-//! plain values of `compile` and of the loader.
+//! Arrows point one way: `cli` → `agent` → `node` → `api`, `compile`, `explain`; `cli` → `controller` → `api`,
+//! `compile`; `compile` knows nobody, `explain` the plain values of `compile` and of the loader.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod compile;

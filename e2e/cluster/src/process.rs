@@ -72,6 +72,7 @@ impl Process {
     }
 
     /// The end of its log.
+    #[must_use]
     pub fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();

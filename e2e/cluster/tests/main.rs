@@ -3,6 +3,7 @@
 mod agents;
 mod controller;
 mod kit;
+mod node;
 mod replicas;
 mod suite;
 mod validation;
@@ -22,6 +23,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let tests = [validation::tests(), controller::tests(), replicas::tests()].concat();
+    let tests = [
+        validation::tests(),
+        controller::tests(),
+        node::tests(),
+        replicas::tests(),
+    ]
+    .concat();
     suite.run(&arguments, tests)
 }

@@ -73,7 +73,10 @@ async fn a_controller_waits_out_an_api_server_that_is_away(suite: &Suite) {
     kit.condition_becomes("blue", "Ready", "InForce").await;
     let before = kit.versions().await;
 
-    suite.away(Duration::from_secs(60)).await;
+    let outage = Duration::from_secs(60);
+    suite
+        .away_while(async || tokio::time::sleep(outage).await)
+        .await;
     controller.process.check_running().unwrap();
     controller.leads().await;
     controller.looks_again().await;

@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     process::ExitCode,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -15,7 +14,7 @@ use kube::{
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use libtest_mimic::{Arguments, Trial};
-use tokio::{runtime::Runtime, time::sleep};
+use tokio::runtime::Runtime;
 use vrfgate_cluster::ControlPlane;
 
 /// A test: a sentence, and what shows it.
@@ -52,10 +51,10 @@ impl Suite {
         }))
     }
 
-    /// Stops the API server for a while.
-    pub async fn away(&self, duration: Duration) {
+    /// Stops the API server for as long as something takes.
+    pub async fn away_while(&self, something: impl AsyncFnOnce()) {
         self.cluster.lock().unwrap().stop_api_server();
-        sleep(duration).await;
+        something().await;
         // It makes a runtime of its own.
         tokio::task::block_in_place(|| self.cluster.lock().unwrap().start_api_server()).unwrap();
     }

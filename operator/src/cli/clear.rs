@@ -34,6 +34,8 @@ pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         None => Gate::clean_up(store, &netns)?,
     };
     Report::remove(store, &netns).with_context(|| format!("removing the report of {netns}"))?;
+    crate::agent::forget(store, &netns)
+        .with_context(|| format!("removing what the agent of {netns} was asked for"))?;
     let gate = if found {
         "the gate is gone, the sysctls are as they were"
     } else {

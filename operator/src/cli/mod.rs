@@ -1,5 +1,6 @@
 //! The command line: arguments in, one function a command, an exit code out.
 
+mod agent;
 mod clear;
 mod controller;
 mod doctor;
@@ -78,6 +79,8 @@ enum Command {
     /// A sample: under a flood, what doesn't fit is left out (the counters of `vrfgate status` miss nothing).
     /// Works beside `vrfgate run`. Each decision is shown to one reader only: run one monitor a namespace.
     Monitor(monitor::Args),
+    /// Node side: keeps the gate in line with the `VrfGateNode` of this node, and tells its status.
+    Agent(agent::Args),
     /// Cluster side: makes a `VrfGateNode` for each node of all `VrfLeak`s, and tells their status.
     Controller(controller::Args),
     /// Prints the Kubernetes custom resource definitions.
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(args, &store),
         Command::Explain(args) => Ok(explain::explain(args, &store)),
         Command::Monitor(args) => monitor::monitor(args, &store),
+        Command::Agent(args) => agent::agent(args, &store),
         Command::Controller(args) => controller::controller(args),
         Command::Crd => crate::api::crd_yaml()
             .context("writing the custom resource definitions")

@@ -202,9 +202,9 @@ fn tally<'a>(leak: &ViewedLeak, nodes: &BTreeMap<&'a str, Placement<'a>>) -> Tal
             None => tally.unreported.push(node),
             Some((NodeLeakState::InForce, _)) => tally.in_force.push(node),
             Some((NodeLeakState::Waiting, _)) => tally.waiting.push(node),
-            Some((NodeLeakState::Failed, notes)) => {
+            Some((NodeLeakState::Failed, said)) => {
                 tally.failed.push(node);
-                tally.complaint = tally.complaint.or_else(|| notes.first().cloned());
+                tally.complaint = tally.complaint.or_else(|| said.first().cloned());
             }
         }
     }

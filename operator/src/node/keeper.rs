@@ -129,6 +129,12 @@ impl Keeper {
         self.engine.netns()
     }
 
+    /// What is in force, as of the last look.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
     /// Waits until there is something to look at. Nothing is lost when the wait is given up.
     pub async fn stirred(&mut self) -> Stir {
         tokio::select! {

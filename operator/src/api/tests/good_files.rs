@@ -1,6 +1,6 @@
 //! What is accepted, and what it is taken to mean.
 
-use super::{read, with_metadata_and_spec, with_spec};
+use super::{cases, read, with_metadata_and_spec, with_spec};
 use crate::compile::{DeviceName, Mode, Protocol, Replies};
 
 /// The example of the design, less what only Kubernetes can do.
@@ -152,4 +152,11 @@ fn an_object_exported_from_a_cluster_is_read() {
         read(&with_metadata_and_spec(metadata, "vrf: BLUE")).len(),
         1
     );
+}
+
+#[test]
+fn what_the_api_server_accepts_is_accepted() {
+    for spec in cases::ACCEPTED {
+        assert_eq!(read(&with_spec(spec)).len(), 1);
+    }
 }

@@ -43,14 +43,10 @@ pub fn parse_services(
     let mut references = Vec::new();
     for (index, service) in services.iter().enumerate() {
         let path = list.index(index);
-        match &service.service_ref {
-            Some(reference) => {
-                references.extend(parse_reference(&path, service, reference, place, errors));
-            }
-            None => {
-                let service = parse_service(&path, service, defaults, errors);
-                direct.extend(service.map(|service| (path, service)));
-            }
+        if let Some(reference) = &service.service_ref {
+            references.extend(parse_reference(&path, service, reference, place, errors));
+        } else if let Some(service) = parse_service(&path, service, defaults, errors) {
+            direct.push((path, service));
         }
     }
     // One reference becomes several services of its name.

@@ -1,0 +1,289 @@
+//! The node's side: the `VrfGateNode` of this node in, its status out; the gate itself is the node engine's.
+//!
+//! Whatever the API server does, the last good state stays in force: it is in the pins, and beside them lies
+//! the object it was made of, so that an agent that starts anew goes on before it has met the API server.
+
+mod last;
+mod object;
+mod reporter;
+mod status;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use kube::{Client, ResourceExt as _};
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, interval_at, sleep},
+};
+use tracing::{info, warn};
+use vrfgate_ebpf::{Fate, Netns, Store};
+
+pub use last::forget;
+
+use self::{object::Object, reporter::Reporter};
+use crate::{
+    api::VrfGateNodeSpec,
+    compile::Leak,
+    node::{Keeper, Stir, collect_leftovers},
+    serve::{self, Health},
+};
+
+/// Name under which the agent owns the status of its object.
+const MANAGER: &str = "vrfgate-agent";
+
+/// How often to look for what gates of namespaces that are gone have left.
+const COLLECT_EVERY: Duration = Duration::from_mins(1);
+
+/// How often a gate is tried to be put in that could not be put in at all.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// How an agent is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the node, and so of its `VrfGateNode`.
+    pub node: String,
+    /// Where metrics and health are served.
+    pub serve_on: Option<SocketAddr>,
+}
+
+/// What an agent asked for, leak by leak.
+#[derive(Debug, Default)]
+struct Asked {
+    leaks: Vec<Leak>,
+    /// Leaks that this agent can't read, and why.
+    unread: Vec<(String, String)>,
+    /// None for what was found beside the pins.
+    edition: Option<Edition>,
+}
+
+/// Which edition of which object.
+#[derive(Debug, PartialEq)]
+struct Edition {
+    uid: String,
+    generation: i64,
+    spec: VrfGateNodeSpec,
+}
+
+/// Runs until `stop` turns true, or the namespace is gone.
+///
+/// # Errors
+///
+/// When what was in force can't be taken over, or no cluster is to be found.
+pub async fn run(
+    options: Options,
+    store: &Store,
+    netns: Netns,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut agent = Agent::default();
+    if let Some(spec) = last::load(store, &netns) {
+        info!("taking over what was in force, before the API server is asked");
+        agent.asked = Asked::new(&spec, None);
+        agent.put_in_force(store, &netns).await;
+    }
+    let client = Client::try_default()
+        .await
+        .context("finding the cluster, by KUBECONFIG or as a pod's service account")?;
+    let mut object = object::watch(&client, &options.node);
+    let reporter = Reporter::start(&client, &options.node);
+    agent.tell_health();
+    if let Some(address) = options.serve_on {
+        let unready = Arc::clone(&agent.unready);
+        let health: Health = Arc::new(move || {
+            let unready = unready.lock().unwrap_or_else(PoisonError::into_inner);
+            unready.clone()
+        });
+        serve::start(address, agent.registry(), health).await?;
+    }
+    let mut collect = interval_at(Instant::now() + COLLECT_EVERY, COLLECT_EVERY);
+    loop {
+        tokio::select! {
+            stir = stirred(agent.keeper.as_mut()) => {
+                if stir == Stir::Gone {
+                    return agent.leave().await;
+                }
+                if let Some(keeper) = &mut agent.keeper {
+                    keeper.attend(stir).await;
+                }
+            }
+            Ok(()) = object.changed() => {
+                let object = object.borrow_and_update().clone();
+                agent.follow(object, &options.node, store, &netns).await;
+            }
+            () = sleep(RETRY_EVERY), if agent.trouble.is_some() => {
+                agent.put_in_force(store, &netns).await;
+            }
+            _ = collect.tick() => {
+                let store = store.clone();
+                tokio::task::spawn_blocking(move || collect_leftovers(&store));
+            }
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+        agent.tell_health();
+        agent.report(&reporter);
+    }
+    info!("leaving; the gate of {netns} stays in force");
+    Ok(())
+}
+
+/// Without anybody who keeps a gate, nothing stirs.
+async fn stirred(keeper: Option<&mut Keeper>) -> Stir {
+    match keeper {
+        Some(keeper) => keeper.stirred().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One node's agent.
+#[derive(Default)]
+struct Agent {
+    asked: Asked,
+    /// None while it isn't known what shall be in force.
+    keeper: Option<Keeper>,
+    /// Why there is no keeper though there should be.
+    trouble: Option<String>,
+    unready: Arc<Mutex<Vec<String>>>,
+    changes: Counter,
+    ready: Gauge,
+}
+
+impl Agent {
+    /// Puts another edition of the object into force.
+    async fn follow(&mut self, object: Object, node: &str, store: &Store, netns: &Netns) {
+        let gate = match object {
+            Object::Unknown => return,
+            Object::Missing => {
+                // Deleted by mistake, it comes back at once; deleted with its node, this machine is about to go.
+                warn!(
+                    node,
+                    "there is no VrfGateNode of this node; what is in force stays"
+                );
+                return;
+            }
+            Object::Known(gate) => gate,
+        };
+        let edition = Edition {
+            uid: gate.uid().unwrap_or_default(),
+            generation: gate.metadata.generation.unwrap_or_default(),
+            spec: gate.spec.clone(),
+        };
+        if self.asked.edition.as_ref() == Some(&edition) {
+            return;
+        }
+        info!(node, "following edition {}", edition.generation);
+        self.changes.inc();
+        self.asked = Asked::new(&gate.spec, Some(edition));
+        for (leak, why) in &self.asked.unread {
+            warn!(leak, "can't be put into force by this version: {why}");
+        }
+        self.put_in_force(store, netns).await;
+        if self.trouble.is_none()
+            && let Err(error) = last::save(store, netns, &gate.spec)
+        {
+            warn!("writing down what is in force, for the next start: {error}");
+        }
+    }
+
+    async fn put_in_force(&mut self, store: &Store, netns: &Netns) {
+        let leaks = self.asked.leaks.clone();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.put_in_force(leaks).await;
+            return;
+        }
+        match Keeper::start(store, netns.clone(), leaks).await {
+            Ok(keeper) => {
+                self.keeper = Some(keeper);
+                self.trouble = None;
+            }
+            Err(error) => {
+                let trouble = Some(error.to_string());
+                if trouble != self.trouble {
+                    warn!("{error}; trying again every {RETRY_EVERY:?}");
+                }
+                self.trouble = trouble;
+            }
+        }
+    }
+
+    fn tell_health(&self) {
+        let mut unready = Vec::new();
+        if self.asked.edition.is_none() {
+            unready.push("what this node shall hold is not known yet".to_owned());
+        }
+        unready.extend(self.trouble.clone());
+        if let Some(keeper) = &self.keeper {
+            unready.extend(keeper.report().errors.iter().cloned());
+        }
+        self.ready.set(i64::from(unready.is_empty()));
+        *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = unready;
+    }
+
+    fn report(&self, reporter: &Reporter) {
+        let Some(edition) = &self.asked.edition else {
+            return;
+        };
+        let report = self.keeper.as_ref().map(Keeper::report);
+        let outcomes = status::outcomes(
+            &edition.spec,
+            &self.asked.unread,
+            report,
+            self.trouble.as_deref(),
+        );
+        reporter.tell(&edition.uid, edition.generation, outcomes);
+    }
+
+    async fn leave(self) -> anyhow::Result<()> {
+        let Some(keeper) = self.keeper else {
+            return Ok(());
+        };
+        let netns = keeper.netns().to_string();
+        match keeper.leave().await? {
+            Fate::Gone => info!("leaving: {netns} is gone, and so is its gate"),
+            Fate::Alive => warn!("leaving: the name of {netns} is gone; its gate stays in force"),
+        }
+        Ok(())
+    }
+
+    fn registry(&self) -> Arc<Registry> {
+        let mut all = Registry::with_prefix("vrfgate_agent");
+        all.register(
+            "ready",
+            "1 while the gate holds what it shall",
+            self.ready.clone(),
+        );
+        all.register(
+            "editions",
+            "Editions of the VrfGateNode that were followed",
+            self.changes.clone(),
+        );
+        Arc::new(all)
+    }
+}
+
+impl Asked {
+    fn new(spec: &VrfGateNodeSpec, edition: Option<Edition>) -> Self {
+        let mut asked = Self {
+            edition,
+            ..Self::default()
+        };
+        for leak in &spec.leaks {
+            match leak.parse() {
+                Ok(leak) => asked.leaks.push(leak),
+                Err(errors) => {
+                    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                    asked.unread.push((leak.name.clone(), errors.join("; ")));
+                }
+            }
+        }
+        asked
+    }
+}

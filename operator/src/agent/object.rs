@@ -1,0 +1,65 @@
+//! The one object that an agent watches.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::api::VrfGateNode;
+
+/// What is known of it.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// The API server has not been reached yet.
+    Unknown,
+    /// It isn't there.
+    Missing,
+    /// As it is.
+    Known(Arc<VrfGateNode>),
+}
+
+/// Watches the `VrfGateNode` named `node`, in the background.
+pub fn watch(client: &Client, node: &str) -> watch::Receiver<Object> {
+    let api: Api<VrfGateNode> = Api::all(client.clone());
+    // An agent may see no other.
+    let only = watcher::Config::default().fields(&format!("metadata.name={node}"));
+    let mut events = watcher(api, only).default_backoff().boxed();
+    let (tell, object) = watch::channel(Object::Unknown);
+    let node = node.to_owned();
+    tokio::spawn(async move {
+        let mut listed = None;
+        while let Some(event) = events.next().await {
+            let news = match event {
+                Ok(watcher::Event::Init) => {
+                    listed = None;
+                    continue;
+                }
+                Ok(watcher::Event::InitApply(gate)) => {
+                    listed = Some(gate);
+                    continue;
+                }
+                Ok(watcher::Event::InitDone) => listed
+                    .take()
+                    .map_or(Object::Missing, |gate| Object::Known(Arc::new(gate))),
+                Ok(watcher::Event::Apply(gate)) => Object::Known(Arc::new(gate)),
+                Ok(watcher::Event::Delete(_)) => Object::Missing,
+                Err(error) => {
+                    warn!(
+                        node,
+                        "watching the VrfGateNode: {error}; what is in force stays"
+                    );
+                    continue;
+                }
+            };
+            if tell.send(news).is_err() {
+                return;
+            }
+        }
+    });
+    object
+}

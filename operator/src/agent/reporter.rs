@@ -1,0 +1,135 @@
+//! Writes the status of the `VrfGateNode`, as often as it takes.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Error,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::{sync::watch, time::sleep};
+use tracing::warn;
+
+use super::MANAGER;
+use crate::api::{LeakOutcome, NodeLeakState, VrfGateNode, VrfGateNodeStatus};
+
+/// Between tries, while the API server is away.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// What is to be told.
+#[derive(Clone, Debug, PartialEq)]
+struct News {
+    uid: String,
+    edition: i64,
+    outcomes: Vec<LeakOutcome>,
+}
+
+/// Tells in the background, so that an API server that hangs never keeps a gate waiting.
+pub struct Reporter(watch::Sender<Option<News>>);
+
+impl Reporter {
+    pub fn start(client: &Client, node: &str) -> Self {
+        let api: Api<VrfGateNode> = Api::all(client.clone());
+        let (tell, news) = watch::channel(None);
+        tokio::spawn(write(api, node.to_owned(), news));
+        Self(tell)
+    }
+
+    /// Takes note of what has become of the leaks of an edition.
+    pub fn tell(&self, uid: &str, edition: i64, outcomes: Vec<LeakOutcome>) {
+        let news = Some(News {
+            uid: uid.to_owned(),
+            edition,
+            outcomes,
+        });
+        self.0.send_if_modified(|last| {
+            let differs = *last != news;
+            *last = news;
+            differs
+        });
+    }
+}
+
+async fn write(api: Api<VrfGateNode>, node: String, mut news: watch::Receiver<Option<News>>) {
+    let mut former: Option<Condition> = None;
+    while news.changed().await.is_ok() {
+        loop {
+            let latest = news.borrow_and_update().clone();
+            let Some(latest) = latest else { break };
+            let uid = latest.uid.clone();
+            let status = status(latest, former.as_ref());
+            match patch(&api, &node, &uid, &status).await {
+                Ok(()) => {
+                    former = status.conditions.into_iter().next();
+                    break;
+                }
+                // The object is gone, or another one; of that, the watch will tell.
+                Err(Error::Api(answer)) if matches!(answer.code, 404 | 409) => break,
+                Err(error) => {
+                    warn!(node, "writing the status of the VrfGateNode: {error}");
+                    sleep(RETRY_EVERY).await;
+                }
+            }
+        }
+    }
+}
+
+async fn patch(
+    api: &Api<VrfGateNode>,
+    node: &str,
+    uid: &str,
+    status: &VrfGateNodeStatus,
+) -> Result<(), Error> {
+    let patch = json!({
+        "apiVersion": "vrfgate.dev/v1alpha1",
+        "kind": "VrfGateNode",
+        "metadata": {"name": node, "uid": uid},
+        "status": status,
+    });
+    let parameters = PatchParams::apply(MANAGER).force();
+    api.patch_status(node, &parameters, &Patch::Apply(&patch))
+        .await?;
+    Ok(())
+}
+
+fn status(news: News, former: Option<&Condition>) -> VrfGateNodeStatus {
+    let News {
+        uid: _,
+        edition,
+        outcomes,
+    } = news;
+    let failed: Vec<&str> = outcomes
+        .iter()
+        .filter(|outcome| outcome.state == NodeLeakState::Failed)
+        .map(|outcome| outcome.name.as_str())
+        .collect();
+    let ready = failed.is_empty();
+    let status = if ready { "True" } else { "False" };
+    let since = former.filter(|former| former.status == status).map_or_else(
+        || Time(Timestamp::now()),
+        |former| former.last_transition_time.clone(),
+    );
+    let condition = Condition {
+        type_: "Ready".to_owned(),
+        status: status.to_owned(),
+        reason: if ready { "InForce" } else { "Failed" }.to_owned(),
+        message: if ready {
+            String::new()
+        } else {
+            format!("not in force: {}", failed.join(", "))
+        },
+        observed_generation: Some(edition),
+        last_transition_time: since,
+    };
+    VrfGateNodeStatus {
+        observed_generation: Some(edition),
+        agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        leaks_wanted: i64::try_from(outcomes.len()).ok(),
+        leaks: outcomes,
+        conditions: vec![condition],
+    }
+}

@@ -1,0 +1,67 @@
+//! What has become of each leak, in the words of `VrfGateNode`. Pure.
+
+use crate::{
+    api::{GateLeak, LeakOutcome, NodeLeakState, VrfGateNodeSpec},
+    node::{LeakState, Report},
+};
+
+/// One outcome for each leak asked for, in their order.
+pub fn outcomes(
+    spec: &VrfGateNodeSpec,
+    unread: &[(String, String)],
+    report: Option<&Report>,
+    trouble: Option<&str>,
+) -> Vec<LeakOutcome> {
+    let mut outcomes: Vec<LeakOutcome> = spec
+        .leaks
+        .iter()
+        .map(|leak| outcome(leak, unread, report, trouble))
+        .collect();
+    // What was asked for last is not in force, and what was before still is: so a leak that is no longer asked
+    // for may be held.
+    let held = report.filter(|report| !report.errors.is_empty());
+    for leak in held.iter().flat_map(|report| &report.leaks) {
+        if !outcomes.iter().any(|outcome| outcome.name == leak.name) {
+            outcomes.push(LeakOutcome {
+                name: leak.name.clone(),
+                generation: 0,
+                state: NodeLeakState::Failed,
+                notes: vec!["can't be taken out of force".to_owned()],
+            });
+        }
+    }
+    outcomes
+}
+
+fn outcome(
+    leak: &GateLeak,
+    unread: &[(String, String)],
+    report: Option<&Report>,
+    trouble: Option<&str>,
+) -> LeakOutcome {
+    let unread = unread.iter().find(|(name, _)| *name == leak.name);
+    let errors = report.iter().flat_map(|report| report.errors.iter());
+    let in_the_way: Vec<String> = unread
+        .map(|(_, why)| why.clone())
+        .into_iter()
+        .chain(trouble.map(str::to_owned))
+        .chain(errors.cloned())
+        .collect();
+    let kept = report.and_then(|report| report.leaks.iter().find(|kept| kept.name == leak.name));
+    let (state, notes) = match kept {
+        Some(kept) if in_the_way.is_empty() => (
+            match kept.state {
+                LeakState::InForce => NodeLeakState::InForce,
+                LeakState::Waiting => NodeLeakState::Waiting,
+            },
+            kept.notes.clone(),
+        ),
+        Some(_) | None => (NodeLeakState::Failed, in_the_way),
+    };
+    LeakOutcome {
+        name: leak.name.clone(),
+        generation: leak.generation,
+        state,
+        notes,
+    }
+}

@@ -1,0 +1,46 @@
+//! `vrfgate agent`
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use vrfgate_ebpf::{Error, Gate, Store, preflight};
+
+use super::{Target, controller::stop_on_signal};
+use crate::{
+    agent::{self, Options},
+    node::collect_leftovers,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+
+    /// Name of this node in Kubernetes.
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: String,
+
+    /// Where /metrics, /healthz and /readyz are served. Without it: nowhere.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_addr: Option<SocketAddr>,
+}
+
+pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let netns = args.target.open()?;
+    // First of all, because everything after it may fail. Where this fails, what the machine lacks is why.
+    let closed = Gate::close_if_missing(store, &netns);
+    let lacks = preflight(store);
+    if !lacks.is_empty() {
+        return Err(Error::Unsupported(lacks).into());
+    }
+    closed?;
+    collect_leftovers(store);
+    let options = Options {
+        node: args.node_name.clone(),
+        serve_on: args.metrics_addr,
+    };
+    super::block_on(async {
+        let stop = stop_on_signal()?;
+        agent::run(options, store, netns, stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
