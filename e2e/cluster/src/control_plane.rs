@@ -15,7 +15,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -99,19 +99,19 @@ impl ControlPlane {
     /// A kubeconfig for `user`, with the API server at `host`.
     #[must_use]
     pub fn kubeconfig_at(&self, host: Ipv4Addr, user: &Identity) -> String {
-        let base64 = |text: &str| BASE64_STANDARD.encode(text);
+        self.kubeconfig_with(host, &credentials(user))
+    }
+
+    fn kubeconfig_with(&self, host: Ipv4Addr, user: &Value) -> String {
         // JSON is YAML.
         json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": {
                 "server": format!("https://{host}:{}", self.port),
-                "certificate-authority-data": base64(&self.pki.authority()),
+                "certificate-authority-data": BASE64_STANDARD.encode(self.pki.authority()),
             }}],
-            "users": [{"name": "test", "user": {
-                "client-certificate-data": base64(&user.certificate),
-                "client-key-data": base64(&user.key),
-            }}],
+            "users": [{"name": "test", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
             "current-context": "test",
         })
@@ -120,8 +120,17 @@ impl ControlPlane {
 
     /// Writes a kubeconfig for `user` and says where.
     pub fn write_kubeconfig(&self, name: &str, user: &Identity) -> anyhow::Result<PathBuf> {
+        self.write_config(name, &credentials(user))
+    }
+
+    /// Writes a kubeconfig for the bearer of `token` and says where.
+    pub fn write_token_kubeconfig(&self, name: &str, token: &str) -> anyhow::Result<PathBuf> {
+        self.write_config(name, &json!({"token": token}))
+    }
+
+    fn write_config(&self, name: &str, user: &Value) -> anyhow::Result<PathBuf> {
         let name = format!("{name}.kubeconfig");
-        let text = self.kubeconfig_at(Ipv4Addr::LOCALHOST, user);
+        let text = self.kubeconfig_with(Ipv4Addr::LOCALHOST, user);
         pki::write(self.home.path(), &name, &text)?;
         Ok(self.home.path().join(name))
     }
@@ -187,6 +196,13 @@ impl ControlPlane {
             }
         }
     }
+}
+
+fn credentials(user: &Identity) -> Value {
+    json!({
+        "client-certificate-data": BASE64_STANDARD.encode(&user.certificate),
+        "client-key-data": BASE64_STANDARD.encode(&user.key),
+    })
 }
 
 /// Starts a server on a free port; on another one if it ends at once.

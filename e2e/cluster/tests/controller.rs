@@ -33,7 +33,7 @@ const SSH: &str =
 async fn a_leak_reaches_the_nodes_that_it_selects_and_leaves_them(suite: &Suite) {
     let kit = Kit::new(suite).await;
     let _agents = Agents::of_all_nodes(&suite.admin);
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     kit.node("edge", "edge", "192.0.2.1").await;
     kit.node("core", "core", "192.0.2.2").await;
     kit.leak(
@@ -68,7 +68,7 @@ async fn a_leak_reaches_the_nodes_that_it_selects_and_leaves_them(suite: &Suite)
 
 async fn nodes_come_go_and_change_their_labels(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     kit.leak(
         "blue",
         &format!("{SSH}, nodeSelector: {{matchExpressions: [{{key: role, operator: In, values: [edge]}}]}}"),
@@ -104,7 +104,7 @@ const WEB: &str = "vrf: BLUE, services: [{name: web, serviceRef: {namespace: def
 
 async fn endpoints_in_the_hosts_own_network_are_opened_where_they_run(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     kit.node("a", "edge", "192.0.2.1").await;
     kit.node("b", "edge", "192.0.2.2").await;
     kit.service().await;
@@ -135,7 +135,7 @@ async fn endpoints_in_the_hosts_own_network_are_opened_where_they_run(suite: &Su
 
 async fn a_reference_to_nothing_is_told(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     kit.node("a", "edge", "192.0.2.1").await;
     kit.leak("web", WEB).await;
     let message = kit
@@ -163,7 +163,7 @@ async fn a_reference_to_nothing_is_told(suite: &Suite) {
 async fn what_is_as_it_should_be_is_not_written_again(suite: &Suite) {
     let kit = Kit::new(suite).await;
     let agents = Agents::of_all_nodes(&suite.admin);
-    let mut controller = kit.controller("one");
+    let mut controller = kit.controller("one").await;
     for n in 1..=5 {
         kit.node(&format!("n{n}"), "edge", &format!("192.0.2.{n}"))
             .await;
@@ -208,7 +208,7 @@ async fn what_is_as_it_should_be_is_not_written_again(suite: &Suite) {
 
     // A new process takes all of it as it is.
     controller.process.stop();
-    let controller = kit.controller("two");
+    let controller = kit.controller("two").await;
     controller.leads().await;
     controller.looks_again().await;
     assert_eq!(kit.versions().await, after);
@@ -217,7 +217,7 @@ async fn what_is_as_it_should_be_is_not_written_again(suite: &Suite) {
 
 async fn of_two_leaks_in_conflict_the_older_stays_and_both_tell(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     kit.node("a", "edge", "192.0.2.1").await;
     kit.leak("older", SSH).await;
     let held = &["older Enforce: ssh 192.0.2.1/32 22"];
@@ -252,7 +252,7 @@ async fn of_two_leaks_in_conflict_the_older_stays_and_both_tell(suite: &Suite) {
 
 async fn a_leak_that_makes_no_sense_blocks_no_other(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     kit.node("a", "edge", "192.0.2.1").await;
     let twice = "vrf: BLUE, services: [
         {name: a, protocol: TCP, port: 22, addresses: [192.0.2.1/32]},
@@ -278,7 +278,7 @@ async fn a_leak_that_makes_no_sense_blocks_no_other(suite: &Suite) {
 
 async fn a_deleted_leak_waits_until_its_nodes_have_let_go(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let controller = kit.controller("one");
+    let controller = kit.controller("one").await;
     kit.node("a", "edge", "192.0.2.1").await;
     kit.leak("blue", SSH).await;
     kit.gate_becomes("a", &["blue Enforce: ssh 192.0.2.1/32 22"])
@@ -307,7 +307,7 @@ async fn a_deleted_leak_waits_until_its_nodes_have_let_go(suite: &Suite) {
 
 async fn a_deleted_leak_waits_for_no_node_that_is_gone(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     kit.node("a", "edge", "192.0.2.1").await;
     kit.leak("blue", SSH).await;
     kit.gate_becomes("a", &["blue Enforce: ssh 192.0.2.1/32 22"])
@@ -324,7 +324,7 @@ async fn a_deleted_leak_waits_for_no_node_that_is_gone(suite: &Suite) {
 
 async fn the_status_counts_nodes_by_what_has_become_of_the_leak(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let _controller = kit.controller("one");
+    let _controller = kit.controller("one").await;
     for (n, name) in ["in-force", "waiting", "failed", "silent"]
         .iter()
         .enumerate()

@@ -11,7 +11,7 @@ use std::{
 
 use k8s_openapi::api::{
     coordination::v1::Lease,
-    core::v1::{Node, Service},
+    core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
     events::v1::Event,
 };
@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use vrfgate_cluster::{Process, free_port};
 use vrfgate_operator::api::{VrfGateNode, VrfLeak};
 
-use crate::suite::Suite;
+use crate::{accounts, suite::Suite};
 
 /// How long something may take that must come. Generous: machines that build at the same time are slow.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -66,12 +66,17 @@ impl<'a> Kit<'a> {
         }
         let all = ListParams::default();
         let now = DeleteParams::default();
+        let pods: Api<Pod> = Api::namespaced(admin.clone(), accounts::NAMESPACE);
+        for pod in pods.list(&all).await.unwrap() {
+            let at_once = DeleteParams::default().grace_period(0);
+            let _ = pods.delete(&pod.name_any(), &at_once).await;
+        }
         kit.leaks.delete_collection(&now, &all).await.unwrap();
         kit.nodes.delete_collection(&now, &all).await.unwrap();
         kit.gates.delete_collection(&now, &all).await.unwrap();
         kit.slices.delete_collection(&now, &all).await.unwrap();
         kit.events.delete_collection(&now, &all).await.unwrap();
-        let leases: Api<Lease> = Api::default_namespaced(admin);
+        let leases: Api<Lease> = Api::namespaced(admin, accounts::NAMESPACE);
         leases.delete_collection(&now, &all).await.unwrap();
         for service in kit.services.list(&all).await.unwrap() {
             if service.name_any() != "kubernetes" {
@@ -237,14 +242,17 @@ impl<'a> Kit<'a> {
     }
 
     /// Starts a controller; it ends with the value.
-    pub fn controller(&self, identity: &str) -> Controller {
+    pub async fn controller(&self, identity: &str) -> Controller {
+        let token = accounts::controller_token(&self.suite.admin).await;
         let cluster = self.suite.cluster.lock().unwrap();
-        let kubeconfig = cluster.write_kubeconfig("admin", &cluster.admin()).unwrap();
+        let kubeconfig = cluster
+            .write_token_kubeconfig("controller", &token)
+            .unwrap();
         let port = free_port().unwrap();
         let arguments = [
             "controller".to_owned(),
             format!("--metrics-addr=127.0.0.1:{port}"),
-            "--lease-namespace=default".to_owned(),
+            format!("--lease-namespace={}", accounts::NAMESPACE),
             format!("--identity={identity}"),
         ];
         let environment = [("KUBECONFIG", kubeconfig.display().to_string())];

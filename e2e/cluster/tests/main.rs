@@ -1,5 +1,6 @@
 //! vrfgate with a real control plane, which all tests share, one after the other.
 
+mod accounts;
 mod agents;
 mod controller;
 mod kit;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     };
     let tests = [
         validation::tests(),
+        accounts::tests(),
         controller::tests(),
         node::tests(),
         replicas::tests(),

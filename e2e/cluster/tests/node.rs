@@ -15,6 +15,7 @@ use vrfgate_cluster::Process;
 use vrfgate_operator::api::NodeLeakState;
 
 use crate::{
+    accounts,
     kit::{Kit, delete, eventually, merge, program},
     suite::{Suite, Test, tests},
 };
@@ -39,7 +40,11 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(kit: &Kit<'_>, netns: &str) -> Self {
+    /// The machine of node `a`.
+    async fn new(kit: &Kit<'_>, netns: &str) -> Self {
+        // A pod is bound to a node that is there.
+        kit.node("a", "edge", "192.0.2.1").await;
+        let token = accounts::agent_token(&kit.suite.admin, "a").await;
         let cluster = kit.suite.cluster.lock().unwrap();
         let home = TempDir::new_in("/run").unwrap();
         fs::create_dir(home.path().join("bpf")).unwrap();
@@ -50,7 +55,7 @@ impl Machine {
         Self {
             netns,
             home,
-            kubeconfig: cluster.write_kubeconfig("admin", &cluster.admin()).unwrap(),
+            kubeconfig: cluster.write_token_kubeconfig("agent", &token).unwrap(),
         }
     }
 
@@ -99,9 +104,8 @@ fn sh(command: &[&str]) {
 
 async fn an_agent_puts_its_own_object_into_force_and_says_so(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let machine = Machine::new(&kit, "own");
-    let _controller = kit.controller("one");
-    kit.node("a", "edge", "192.0.2.1").await;
+    let machine = Machine::new(&kit, "own").await;
+    let _controller = kit.controller("one").await;
     kit.node("b", "edge", "192.0.2.2").await;
     let mut agent = machine.agent("a");
     kit.leak(
@@ -142,9 +146,8 @@ async fn an_agent_puts_its_own_object_into_force_and_says_so(suite: &Suite) {
 
 async fn an_agent_starts_and_keeps_without_the_api_server(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let machine = Machine::new(&kit, "away");
-    let controller = kit.controller("one");
-    kit.node("a", "edge", "192.0.2.1").await;
+    let machine = Machine::new(&kit, "away").await;
+    let controller = kit.controller("one").await;
     kit.leak("blue", SSH).await;
     let mut agent = machine.agent("a");
     kit.condition_becomes("blue", "Ready", "Waiting").await;
@@ -179,9 +182,8 @@ async fn an_agent_starts_and_keeps_without_the_api_server(suite: &Suite) {
 
 async fn an_agent_keeps_what_it_had_when_its_object_is_deleted(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let machine = Machine::new(&kit, "deleted");
-    let mut controller = kit.controller("one");
-    kit.node("a", "edge", "192.0.2.1").await;
+    let machine = Machine::new(&kit, "deleted").await;
+    let mut controller = kit.controller("one").await;
     kit.leak("blue", SSH).await;
     let agent = machine.agent("a");
     kit.condition_becomes("blue", "Ready", "Waiting").await;
@@ -199,7 +201,7 @@ async fn an_agent_keeps_what_it_had_when_its_object_is_deleted(suite: &Suite) {
     assert!(machine.status().to_string().contains("blue"));
 
     // The controller makes it anew, and the agent tells of it anew.
-    let _controller = kit.controller("two");
+    let _controller = kit.controller("two").await;
     eventually("the status of the new object", async || {
         let gate = kit.gates.get_opt("a").await.unwrap();
         let status = gate.and_then(|gate| gate.status);
@@ -212,7 +214,7 @@ async fn an_agent_keeps_what_it_had_when_its_object_is_deleted(suite: &Suite) {
 
 async fn an_agent_says_which_leak_it_cannot_read_and_keeps_the_others(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let machine = Machine::new(&kit, "unread");
+    let machine = Machine::new(&kit, "unread").await;
     let _agent = machine.agent("a");
     let leak = |name: &str, mode: &str| json!({"name": name, "generation": 1, "vrf": name, "mode": mode, "replies": "Route"});
     let gate = json!({

@@ -24,9 +24,9 @@ const SSH: &str =
 
 async fn one_replica_leads_and_another_takes_over_when_it_leaves(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let mut one = kit.controller("one");
+    let mut one = kit.controller("one").await;
     one.leads().await;
-    let two = kit.controller("two");
+    let two = kit.controller("two").await;
     eventually("the readiness of the standby", async || {
         two.get("/readyz")
             .filter(|(status, _)| *status == 200)
@@ -49,9 +49,9 @@ async fn one_replica_leads_and_another_takes_over_when_it_leaves(suite: &Suite) 
 
 async fn another_replica_takes_over_from_one_that_was_killed(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let mut one = kit.controller("one");
+    let mut one = kit.controller("one").await;
     one.leads().await;
-    let two = kit.controller("two");
+    let two = kit.controller("two").await;
     kit.node("a", "edge", "192.0.2.1").await;
     kit.leak("blue", SSH).await;
     kit.gate_becomes("a", &["blue Enforce: ssh 192.0.2.1/32 22"])
@@ -67,7 +67,7 @@ async fn another_replica_takes_over_from_one_that_was_killed(suite: &Suite) {
 async fn a_controller_waits_out_an_api_server_that_is_away(suite: &Suite) {
     let kit = Kit::new(suite).await;
     let _agents = Agents::of_all_nodes(&suite.admin);
-    let mut controller = kit.controller("one");
+    let mut controller = kit.controller("one").await;
     kit.node("a", "edge", "192.0.2.1").await;
     kit.leak("blue", SSH).await;
     kit.condition_becomes("blue", "Ready", "InForce").await;
@@ -92,7 +92,7 @@ async fn a_controller_waits_out_an_api_server_that_is_away(suite: &Suite) {
 
 async fn a_replica_is_ready_once_it_knows_the_cluster(suite: &Suite) {
     let kit = Kit::new(suite).await;
-    let controller = kit.controller("one");
+    let controller = kit.controller("one").await;
     eventually("the readiness", async || {
         controller
             .get("/readyz")

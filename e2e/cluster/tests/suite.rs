@@ -17,6 +17,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 use vrfgate_cluster::ControlPlane;
 
+use crate::accounts;
+
 /// A test: a sentence, and what shows it.
 pub type Test = (&'static str, Run);
 type Run = for<'a> fn(&'a Suite) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -42,6 +44,7 @@ impl Suite {
         let admin = runtime.block_on(async {
             let admin = cluster.client(&cluster.admin()).await?;
             install_definitions(&admin).await?;
+            accounts::install(&admin).await?;
             anyhow::Ok(admin)
         })?;
         Ok(Arc::new(Self {

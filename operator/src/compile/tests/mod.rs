@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod expansion;
+mod fleet;
 mod host;
 mod properties;
 mod routes;

@@ -1,0 +1,196 @@
+//! The accounts of `deploy/`: with them run all controllers and agents of these tests, so they suffice; and
+//! what they may not do.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::{
+    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+    core::v1::{Node, Pod, Secret, ServiceAccount},
+};
+use kube::{
+    Api, Client, Config, Error,
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    discovery::{Discovery, Scope},
+};
+use serde_json::json;
+use vrfgate_operator::api::{VrfGateNode, VrfLeak};
+
+use crate::{
+    kit::{Kit, eventually},
+    suite::{Suite, Test, tests},
+};
+
+/// Where vrfgate runs.
+pub const NAMESPACE: &str = "vrfgate-system";
+
+const MANIFESTS: [&str; 2] = [
+    include_str!("../../../deploy/controller.yaml"),
+    include_str!("../../../deploy/agent.yaml"),
+];
+
+pub fn tests() -> Vec<Test> {
+    tests![
+        an_agent_may_write_the_status_of_its_own_node_and_nothing_else,
+        the_controller_may_not_read_what_it_does_not_need,
+    ]
+}
+
+/// As `kubectl apply -f deploy/` does.
+pub async fn install(admin: &Client) -> anyhow::Result<()> {
+    let discovery = Discovery::new(admin.clone()).run().await?;
+    for object in MANIFESTS.iter().flat_map(|text| {
+        serde_saphyr::from_multiple::<DynamicObject>(text).unwrap_or_else(|error| panic!("{error}"))
+    }) {
+        let types = object.types.clone().unwrap_or_default();
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let kind = (&types).try_into()?;
+        let (resource, capabilities) = discovery
+            .resolve_gvk(&kind)
+            .with_context(|| format!("there is no kind {types:?}"))?;
+        let api: Api<DynamicObject> = match (capabilities.scope, &object.metadata.namespace) {
+            (Scope::Namespaced, Some(namespace)) => {
+                Api::namespaced_with(admin.clone(), namespace, &resource)
+            }
+            _ => Api::all_with(admin.clone(), &resource),
+        };
+        let parameters = PatchParams::apply("test").force();
+        api.patch(&name, &parameters, &Patch::Apply(&object))
+            .await
+            .with_context(|| format!("applying {} {name}", types.kind))?;
+    }
+    Ok(())
+}
+
+/// A token of the controller's account.
+pub async fn controller_token(admin: &Client) -> String {
+    token(admin, "vrfgate-controller", None).await
+}
+
+/// The token that the kubelet of `node` gives to the agent's pod there.
+pub async fn agent_token(admin: &Client, node: &str) -> String {
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), NAMESPACE);
+    let name = format!("agent-{node}");
+    let pod: Pod = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node, "serviceAccountName": "vrfgate-agent",
+            "containers": [{"name": "agent", "image": "none"}],
+        },
+    }))
+    .unwrap();
+    match pods.create(&PostParams::default(), &pod).await {
+        Err(Error::Api(status)) if status.code == 409 => {}
+        created => drop(created.unwrap()),
+    }
+    token(
+        admin,
+        "vrfgate-agent",
+        Some(&pods.get(&name).await.unwrap()),
+    )
+    .await
+}
+
+async fn token(admin: &Client, account: &str, pod: Option<&Pod>) -> String {
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), NAMESPACE);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec {
+            bound_object_ref: pod.map(|pod| BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                name: pod.metadata.name.clone(),
+                uid: pod.metadata.uid.clone(),
+            }),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    };
+    let granted = accounts
+        .create_token_request(account, &PostParams::default(), &request)
+        .await
+        .unwrap();
+    granted.status.unwrap().token.unwrap()
+}
+
+/// A client with a token.
+async fn client(suite: &Suite, name: &str, token: &str) -> Client {
+    let path = {
+        let cluster = suite.cluster.lock().unwrap();
+        cluster.write_token_kubeconfig(name, token).unwrap()
+    };
+    let kubeconfig = Kubeconfig::read_from(path).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    Client::try_from(config.unwrap()).unwrap()
+}
+
+fn code<T>(result: Result<T, Error>) -> u16 {
+    match result {
+        Ok(_) => 200,
+        Err(Error::Api(status)) => status.code,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn an_agent_may_write_the_status_of_its_own_node_and_nothing_else(suite: &Suite) {
+    let kit = Kit::new(suite).await;
+    for node in ["mine", "other"] {
+        kit.node(node, "edge", "192.0.2.1").await;
+        let gate = VrfGateNode::new(node, vrfgate_operator::api::VrfGateNodeSpec::default());
+        kit.gates
+            .create(&PostParams::default(), &gate)
+            .await
+            .unwrap();
+    }
+    let own = agent_token(&suite.admin, "mine").await;
+    let agent = client(suite, "agent", &own).await;
+    let gates: Api<VrfGateNode> = Api::all(agent.clone());
+    let status = Patch::Merge(json!({"status": {"agentVersion": "1"}}));
+    let parameters = PatchParams::default();
+    // The policy takes a moment until it is in force.
+    eventually("the refusal of another node's status", async || match gates
+        .patch_status("other", &parameters, &status)
+        .await
+    {
+        Err(Error::Api(status)) if status.message.contains("node mine may write") => Ok(()),
+        other => {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Err(format!("{other:?}"))
+        }
+    })
+    .await;
+    assert_eq!(
+        code(gates.patch_status("mine", &parameters, &status).await),
+        200
+    );
+    let spec = Patch::Merge(json!({"spec": {"leaks": []}}));
+    assert_eq!(code(gates.patch("mine", &parameters, &spec).await), 403);
+    assert_eq!(code(gates.delete("mine", &Default::default()).await), 403);
+    let leaks: Api<VrfLeak> = Api::all(agent.clone());
+    assert_eq!(code(leaks.list(&ListParams::default()).await), 403);
+    let nodes: Api<Node> = Api::all(agent);
+    assert_eq!(code(nodes.list(&ListParams::default()).await), 403);
+
+    // A token that was made by hand is of no node.
+    let of_no_node = token(&suite.admin, "vrfgate-agent", None).await;
+    let stolen: Api<VrfGateNode> = Api::all(client(suite, "stolen", &of_no_node).await);
+    let refused = stolen.patch_status("mine", &parameters, &status).await;
+    assert!(
+        matches!(&refused, Err(Error::Api(status)) if status.message.contains("names no node")),
+        "{refused:?}"
+    );
+}
+
+async fn the_controller_may_not_read_what_it_does_not_need(suite: &Suite) {
+    let token = controller_token(&suite.admin).await;
+    let controller = client(suite, "controller", &token).await;
+    let secrets: Api<Secret> = Api::all(controller.clone());
+    assert_eq!(code(secrets.list(&ListParams::default()).await), 403);
+    let pods: Api<Pod> = Api::all(controller.clone());
+    assert_eq!(code(pods.list(&ListParams::default()).await), 403);
+    let leaks: Api<VrfLeak> = Api::all(controller);
+    assert_eq!(code(leaks.list(&ListParams::default()).await), 200);
+    assert_eq!(code(leaks.delete("none", &Default::default()).await), 403);
+}

@@ -1,0 +1,206 @@
+//! Which part of a cluster's leaks each node has to put into force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ip, leak, tcp};
+use crate::compile::{
+    Endpoint, FleetLeak, FleetNode, Leak, Mode, Protocol, Reference, Requirement, Selector,
+    ServiceKey, SetError, plan_node,
+};
+
+fn node(name: &str, labels: &[(&str, &str)], addresses: &[&str]) -> FleetNode {
+    let labels = labels.iter();
+    FleetNode {
+        name: name.to_owned(),
+        labels: labels
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        addresses: addresses.iter().map(|text| ip(text)).collect(),
+    }
+}
+
+fn everywhere(leak: Leak) -> FleetLeak {
+    FleetLeak {
+        leak,
+        generation: 1,
+        nodes: Selector::default(),
+        for_pods: false,
+        references: Vec::new(),
+    }
+}
+
+fn frontend() -> ServiceKey {
+    ServiceKey {
+        namespace: "web".to_owned(),
+        name: "frontend".to_owned(),
+    }
+}
+
+fn endpoint(node: &str, address: &str, port: u16, port_name: &str) -> Endpoint {
+    Endpoint {
+        node: node.to_owned(),
+        address: ip(address),
+        port: port.try_into().unwrap(),
+        protocol: Protocol::Tcp,
+        port_name: port_name.to_owned(),
+    }
+}
+
+/// The services that a reference to `ports` of the Service opens on `node`.
+fn opened(node: &FleetNode, ports: &[&str], endpoints: &[Endpoint]) -> Vec<String> {
+    let mut leak = everywhere(leak("web", "BLUE"));
+    leak.references.push(Reference {
+        name: "web".parse().unwrap(),
+        service: frontend(),
+        ports: ports.iter().map(|port| (*port).to_owned()).collect(),
+        sources: Vec::new(),
+    });
+    let endpoints: BTreeSet<Endpoint> = endpoints.iter().cloned().collect();
+    let plan = plan_node(node, &[leak], &BTreeMap::from([(frontend(), endpoints)]));
+    let services = plan.leaks[0].leak.services.iter();
+    services
+        .map(|service| format!("{} {}", service.addresses[0], service.ports))
+        .collect()
+}
+
+#[test]
+fn selectors_mean_what_kubernetes_means_by_them() {
+    let edge = node("n", &[("role", "edge")], &[]);
+    let key = || "role".to_owned();
+    let zone = || "zone".to_owned();
+    for (requirement, selected) in [
+        (
+            Requirement::In(key(), vec!["core".to_owned(), "edge".to_owned()]),
+            true,
+        ),
+        (Requirement::In(key(), vec!["core".to_owned()]), false),
+        (Requirement::In(zone(), vec!["a".to_owned()]), false),
+        (Requirement::NotIn(key(), vec!["edge".to_owned()]), false),
+        (Requirement::NotIn(zone(), vec!["a".to_owned()]), true),
+        (Requirement::Exists(key()), true),
+        (Requirement::Exists(zone()), false),
+        (Requirement::DoesNotExist(key()), false),
+        (Requirement::DoesNotExist(zone()), true),
+    ] {
+        let mut leak = everywhere(leak("a", "BLUE"));
+        leak.nodes = Selector(vec![requirement.clone()]);
+        let plan = plan_node(&edge, &[leak], &BTreeMap::new());
+        assert_eq!(!plan.leaks.is_empty(), selected, "{requirement:?}");
+    }
+}
+
+#[test]
+fn all_requirements_must_hold() {
+    let mut leak = everywhere(leak("a", "BLUE"));
+    leak.nodes = Selector(vec![
+        Requirement::Exists("role".to_owned()),
+        Requirement::Exists("zone".to_owned()),
+    ]);
+    let edge = node("n", &[("role", "edge")], &[]);
+    assert!(plan_node(&edge, &[leak], &BTreeMap::new()).leaks.is_empty());
+}
+
+#[test]
+fn only_linux_nodes_and_those_that_do_not_say_are_asked() {
+    let leaks = [everywhere(leak("a", "BLUE"))];
+    for (labels, asked) in [
+        (&[("kubernetes.io/os", "linux")][..], 1),
+        (&[("kubernetes.io/os", "windows")], 0),
+        (&[], 1),
+    ] {
+        let plan = plan_node(&node("n", labels, &[]), &leaks, &BTreeMap::new());
+        assert_eq!(plan.leaks.len(), asked, "{labels:?}");
+    }
+}
+
+#[test]
+fn a_leak_for_pods_asks_nothing_of_nodes() {
+    let mut leak = everywhere(leak("a", "BLUE"));
+    leak.for_pods = true;
+    assert!(
+        plan_node(&node("n", &[], &[]), &[leak], &BTreeMap::new())
+            .leaks
+            .is_empty()
+    );
+}
+
+#[test]
+fn endpoints_are_opened_only_by_the_node_that_runs_them_on_an_address_of_its_own() {
+    let here = node("here", &[], &["192.0.2.1", "2001:db8::1"]);
+    let endpoints = [
+        endpoint("here", "192.0.2.1", 8080, "http"),
+        endpoint("here", "2001:db8::1", 8080, "http"),
+        // A pod with a network of its own.
+        endpoint("here", "10.244.0.7", 8080, "http"),
+        // Says that it is somewhere else.
+        endpoint("there", "192.0.2.1", 8081, "http"),
+    ];
+    assert_eq!(
+        opened(&here, &[], &endpoints),
+        ["192.0.2.1/32 8080", "2001:db8::1/128 8080"]
+    );
+}
+
+#[test]
+fn a_reference_may_be_to_some_ports_of_a_service() {
+    let here = node("here", &[], &["192.0.2.1"]);
+    let endpoints = [
+        endpoint("here", "192.0.2.1", 8080, "http"),
+        endpoint("here", "192.0.2.1", 8443, "https"),
+    ];
+    assert_eq!(opened(&here, &["https"], &endpoints), ["192.0.2.1/32 8443"]);
+    assert_eq!(opened(&here, &[], &endpoints).len(), 2);
+    assert!(opened(&here, &["metrics"], &endpoints).is_empty());
+}
+
+#[test]
+fn of_leaks_in_conflict_the_first_is_put_into_force_and_the_rest_besides() {
+    let mut auditing = leak("b", "BLUE");
+    auditing.mode = Mode::Audit;
+    let mut red = leak("c", "RED");
+    red.services.push(tcp("ssh", 22, &["192.0.2.1/32"]));
+    let leaks = [leak("a", "BLUE"), auditing, red].map(everywhere);
+    let plan = plan_node(&node("n", &[], &[]), &leaks, &BTreeMap::new());
+    let placed: Vec<&str> = plan
+        .leaks
+        .iter()
+        .map(|placed| placed.leak.name.as_str())
+        .collect();
+    assert_eq!(placed, ["a", "c"]);
+    let [conflict] = plan.conflicts.as_slice() else {
+        panic!("{:?}", plan.conflicts)
+    };
+    assert_eq!(
+        (conflict.earlier.as_str(), conflict.later.as_str()),
+        ("a", "b")
+    );
+    assert!(matches!(conflict.error, SetError::Mode { .. }));
+}
+
+#[test]
+fn leaks_that_meet_on_no_node_are_in_no_conflict() {
+    let mut auditing = everywhere(leak("b", "BLUE"));
+    auditing.leak.mode = Mode::Audit;
+    auditing.nodes = Selector(vec![Requirement::Exists("lab".to_owned())]);
+    let leaks = [everywhere(leak("a", "BLUE")), auditing];
+    let plan = plan_node(&node("n", &[], &[]), &leaks, &BTreeMap::new());
+    assert_eq!((plan.leaks.len(), plan.conflicts.len()), (1, 0));
+}
+
+#[test]
+fn a_leak_left_out_is_in_nobodys_way() {
+    // b can't stand beside a, so c, which can't stand beside b, may.
+    let mut second = leak("b", "BLUE");
+    second.mode = Mode::Audit;
+    second.services.push(tcp("ssh", 22, &["192.0.2.1/32"]));
+    let mut third = leak("c", "BLUE");
+    third.services.push(tcp("ssh", 22, &["192.0.2.1/32"]));
+    let leaks = [leak("a", "BLUE"), second, third].map(everywhere);
+    let plan = plan_node(&node("n", &[], &[]), &leaks, &BTreeMap::new());
+    let placed: Vec<&str> = plan
+        .leaks
+        .iter()
+        .map(|placed| placed.leak.name.as_str())
+        .collect();
+    assert_eq!(placed, ["a", "c"]);
+}
