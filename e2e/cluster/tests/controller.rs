@@ -174,6 +174,16 @@ async fn what_is_as_it_should_be_is_not_written_again(suite: &Suite) {
     kit.condition_becomes("red", "Ready", "InForce").await;
     controller.looks_again().await;
     let before = kit.versions().await;
+    let writes = || {
+        let writes = ["gate", "status", "finalizer", "event"];
+        writes.map(|what| {
+            controller.metric(&format!(
+                "vrfgate_controller_writes_total{{what=\"{what}\"}}"
+            ))
+        })
+    };
+    let written = writes();
+    assert!(written[0] >= 5.0, "{written:?}");
 
     // Nothing of this concerns any gate.
     for round in 0..3 {
@@ -185,6 +195,8 @@ async fn what_is_as_it_should_be_is_not_written_again(suite: &Suite) {
         controller.looks_again().await;
     }
     assert_eq!(kit.versions().await, before);
+    // Nor was anything sent that the server then found to be the same.
+    assert_eq!(writes().map(f64::to_bits), written.map(f64::to_bits));
     assert_eq!(
         controller.metric("vrfgate_controller_write_errors_total"),
         0.0
