@@ -248,7 +248,9 @@ impl Agent {
         let netns = keeper.netns().to_string();
         match keeper.leave().await? {
             Fate::Gone => info!("leaving: {netns} is gone, and so is its gate"),
-            Fate::Alive => warn!("leaving: the name of {netns} is gone; its gate stays in force"),
+            Fate::Alive | Fate::Ending => {
+                warn!("leaving: the name of {netns} is gone; its gate stays in force")
+            }
         }
         Ok(())
     }

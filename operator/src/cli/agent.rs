@@ -40,7 +40,7 @@ pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     };
     super::block_on(async {
         let stop = stop_on_signal()?;
-        agent::run(options, store, netns, stop).await?;
+        Box::pin(agent::run(options, store, netns, stop)).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
