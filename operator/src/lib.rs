@@ -8,7 +8,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod compile;
-pub mod explain;
 pub mod controller;
+pub mod explain;
 pub mod node;
 mod serve;

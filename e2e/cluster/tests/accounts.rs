@@ -1,4 +1,4 @@
-//! The accounts of `deploy/`: with them run all controllers and agents of these tests, so they suffice; and
+//! The accounts of `operator/deploy/`: with them run all controllers and agents of these tests, so they suffice; and
 //! what they may not do.
 
 use std::time::Duration;
@@ -26,8 +26,8 @@ use crate::{
 pub const NAMESPACE: &str = "vrfgate-system";
 
 const MANIFESTS: [&str; 2] = [
-    include_str!("../../../deploy/controller.yaml"),
-    include_str!("../../../deploy/agent.yaml"),
+    include_str!("../../../operator/deploy/controller.yaml"),
+    include_str!("../../../operator/deploy/agent.yaml"),
 ];
 
 pub fn tests() -> Vec<Test> {
@@ -37,7 +37,7 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// As `kubectl apply -f deploy/` does.
+/// As `kubectl apply -f operator/deploy/` does.
 pub async fn install(admin: &Client) -> anyhow::Result<()> {
     let discovery = Discovery::new(admin.clone()).run().await?;
     for object in MANIFESTS.iter().flat_map(|text| {

@@ -32,7 +32,7 @@ pub use last::forget;
 use self::{object::Object, reporter::Reporter};
 use crate::{
     api::VrfGateNodeSpec,
-    compile::Leak,
+    compile::{Leak, MarkMask},
     node::{Keeper, Stir, collect_leftovers},
     serve::{self, Health},
 };
@@ -53,6 +53,8 @@ pub struct Options {
     pub node: String,
     /// Where metrics and health are served.
     pub serve_on: Option<SocketAddr>,
+    /// Which bits of packets' marks reply steering may use.
+    pub steer_mask: MarkMask,
 }
 
 /// What an agent asked for, leak by leak.
@@ -84,7 +86,10 @@ pub async fn run(
     netns: Netns,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let mut agent = Agent::default();
+    let mut agent = Agent {
+        steer_mask: options.steer_mask,
+        ..Agent::default()
+    };
     if let Some(spec) = last::load(store, &netns) {
         info!("taking over what was in force, before the API server is asked");
         agent.asked = Asked::new(&spec, None);
@@ -147,6 +152,7 @@ async fn stirred(keeper: Option<&mut Keeper>) -> Stir {
 #[derive(Default)]
 struct Agent {
     asked: Asked,
+    steer_mask: MarkMask,
     /// None while it isn't known what shall be in force.
     keeper: Option<Keeper>,
     /// Why there is no keeper though there should be.
@@ -199,7 +205,7 @@ impl Agent {
             keeper.put_in_force(leaks).await;
             return;
         }
-        match Keeper::start(store, netns.clone(), leaks).await {
+        match Keeper::start(store, netns.clone(), leaks, self.steer_mask).await {
             Ok(keeper) => {
                 self.keeper = Some(keeper);
                 self.trouble = None;
@@ -249,7 +255,7 @@ impl Agent {
         match keeper.leave().await? {
             Fate::Gone => info!("leaving: {netns} is gone, and so is its gate"),
             Fate::Alive | Fate::Ending => {
-                warn!("leaving: the name of {netns} is gone; its gate stays in force")
+                warn!("leaving: the name of {netns} is gone; its gate stays in force");
             }
         }
         Ok(())

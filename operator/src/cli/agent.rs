@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use vrfgate_ebpf::{Error, Gate, Store, preflight};
 
-use super::{Target, controller::stop_on_signal};
+use super::{Marks, Target, controller::stop_on_signal};
 use crate::{
     agent::{self, Options},
     node::collect_leftovers,
@@ -14,6 +14,9 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     target: Target,
+
+    #[command(flatten)]
+    marks: Marks,
 
     /// Name of this node in Kubernetes.
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
@@ -37,6 +40,7 @@ pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let options = Options {
         node: args.node_name.clone(),
         serve_on: args.metrics_addr,
+        steer_mask: args.marks.steer_mask,
     };
     super::block_on(async {
         let stop = stop_on_signal()?;
