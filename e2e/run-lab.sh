@@ -39,7 +39,7 @@ cd "$here/.."
 # Not a clean build's business to write to the lock file, nor to be quiet about what is wrong.
 cargo build --quiet -p vrfgate-e2e -p vrfgate-operator
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
-lab=("$target/debug/vrfgate-lab" --vrfgate "$target/debug/vrfgate" "$@")
+lab=("$target/debug/vrfgate-lab" "$@")
 
 # Runs a command that is the lab in some kernel, and sees to it that it came to a result.
 run() {
@@ -55,13 +55,17 @@ run() {
 mkdir -p "$target/lab"
 failed=()
 if [[ " ${labels[*]} " == *" host "* ]] || host_has_vrfs; then
-    run host as_root "${lab[@]}"
+    run host as_root "${lab[@]}" --vrfgate "$target/debug/vrfgate"
 else
     "$here/tools/packages.sh" vm
+    # A VM that reads this program from the machine's file system, a thousand times, does little else: it gets
+    # a copy in its memory, without what is for debuggers.
+    strip --strip-debug -o "$target/lab/vrfgate" "$target/debug/vrfgate"
+    in_vm='cp "$1" /run/vrfgate-lab-program && shift && exec "$@" --vrfgate /run/vrfgate-lab-program'
     while read -r label version vmlinuz <&3; do
         say "$label is $version"
         run "$label" "$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" \
-            --rwdir "$target/lab/$label" -- "${lab[@]}"
+            --rwdir "$target/lab/$label" -- bash -c "$in_vm" lab "$target/lab/vrfgate" "${lab[@]}"
     done 3< <("$here/tools/kernels.sh" "${labels[@]}")
 fi
 [ "${#failed[@]}" = 0 ] || die "failed: ${failed[*]}"

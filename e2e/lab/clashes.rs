@@ -30,7 +30,7 @@ fn should_be_none(lab: &Lab) {
 fn doctor_tells_of_a_clash_before_the_gate_and_status_after(net: &Net) {
     let (lab, _client) = net.one_vrf();
     let _unbound = lab.listen("unbound").tcp(net.any(22));
-    let _bound = lab.listen("bound").bound_to("blue1").tcp(net.main(22));
+    let _bound = lab.listen("bound").bound_to("blue1").tcp(net.router(22));
     let vrfgate = lab.vrfgate();
 
     let said = doctor(&vrfgate);
@@ -56,7 +56,7 @@ fn doctor_tells_of_a_clash_before_the_gate_and_status_after(net: &Net) {
     assert_eq!(clash["protocol"], "TCP");
     assert_eq!(clash["vrf"], "BLUE");
     assert_eq!(clash["bound"]["device"], "blue1");
-    assert_eq!(clash["bound"]["address"], net.main.to_string());
+    assert_eq!(clash["bound"]["address"], net.router.to_string());
     assert_eq!(status["clashes"].as_array().map(Vec::len), Some(1));
     let text = vrfgate.status_text();
     assert!(text.contains("TCP port 22 is shared by"), "{text}");

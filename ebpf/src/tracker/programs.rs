@@ -1,9 +1,9 @@
 //! The tracing programs: loaded around the pinned maps, attached, and pinned.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader, Endianness,
     programs::{BtfTracePoint, FEntry, FExit, ProgramError, links::FdLink},
 };
 use vrfgate_abi::SocketOffsets;
@@ -57,9 +57,11 @@ pub(super) fn attach(pins: &TrackerPins) -> Result<Tracing, Error> {
 }
 
 fn attach_and_pin(pins: &TrackerPins, staging: &Path) -> Result<(), String> {
-    let offsets =
-        socket_offsets(Path::new(KERNEL_BTF)).map_err(|error| format!("{KERNEL_BTF}: {error}"))?;
-    let btf = Btf::from_sys_fs().map_err(|error| causes(&error))?;
+    let bytes = fs::read(KERNEL_BTF).map_err(|error| format!("{KERNEL_BTF}: {error}"))?;
+    let offsets = socket_offsets(&bytes).ok_or_else(|| {
+        format!("{KERNEL_BTF} doesn't tell where a socket's port, addresses and namespace are")
+    })?;
+    let btf = Btf::parse(&bytes, Endianness::default()).map_err(|error| causes(&error))?;
     let mut object = load(pins, &offsets).map_err(|error| error.to_string())?;
     for (name, link) in links(&mut object, &btf).map_err(|error| causes(&error))? {
         let path = staging.join(name);
