@@ -64,7 +64,14 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
         None => writeln!(out, "{netns}: there is no gate")?,
         Some(gate) => {
             writeln!(out, "{netns} (inode {}): the gate is in force", gate.netns)?;
-            writeln!(out, "{}\n", sysctls(gate))?;
+            writeln!(out, "{}", sysctls(gate))?;
+            if !gate.tracing {
+                writeln!(
+                    out,
+                    "sockets bound to a VRF are looked for at intervals: this kernel takes no tracing programs"
+                )?;
+            }
+            writeln!(out)?;
             writeln!(out, "{}", vrfs(gate))?;
             if gate.vrfs.iter().any(|vrf| !vrf.rules.is_empty()) {
                 writeln!(out, "\n{}", rules(gate))?;
