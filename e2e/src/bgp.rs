@@ -23,6 +23,7 @@ const SOON: Duration = Duration::from_mins(2);
 /// A bgpd and, where it needs one to hear of VRFs, a zebra. Dropping it ends both.
 #[derive(Debug)]
 pub struct Bgp {
+    host: Host,
     vrf: String,
     home: TempDir,
     daemons: Vec<Child>,
@@ -40,7 +41,11 @@ impl Bgp {
             .permissions(fs::Permissions::from_mode(0o777))
             .tempdir_in("/run")
             .unwrap_or_else(|error| panic!("a directory for bgpd: {error}"));
+        // FRR's daemons give root's rights away, and their sockets and files are their own user's.
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777))
+            .unwrap_or_else(|error| panic!("opening bgpd's directory to it: {error}"));
         let mut bgp = Self {
+            host: host.clone(),
             vrf: vrf.to_owned(),
             home,
             daemons: Vec::new(),
@@ -54,6 +59,26 @@ impl Bgp {
             bgp.run(host, "bgpd", &["--no_kernel"]);
         }
         bgp
+    }
+
+    /// Gives the session a key (TCP MD5, RFC 2385), once bgpd knows the VRF: a key that it reads before doesn't
+    /// come to the VRF's listener.
+    #[track_caller]
+    pub fn set_password(&self, instance: &str, peer: &str, password: &str) {
+        let end = Instant::now() + SOON;
+        while self.peer()["state"] == "Idle" || self.peer().is_null() {
+            assert!(
+                Instant::now() < end,
+                "bgpd doesn't start:\n{}",
+                self.story()
+            );
+            thread::sleep(Duration::from_millis(300));
+        }
+        self.ask_all(&[
+            "configure terminal",
+            instance,
+            &format!("neighbor {peer} password {password}"),
+        ]);
     }
 
     /// The session is up, now or soon.
@@ -106,10 +131,15 @@ impl Bgp {
     }
 
     fn ask(&self, command: &str) -> String {
+        self.ask_all(&[command])
+    }
+
+    fn ask_all(&self, commands: &[&str]) -> String {
         let output = Command::new("vtysh")
             .arg("--vty_socket")
             .arg(self.home.path())
-            .args(["-d", "bgpd", "-c", command])
+            .args(["-d", "bgpd"])
+            .args(commands.iter().flat_map(|command| ["-c", command]))
             .output()
             .unwrap_or_else(|error| panic!("vtysh: {error} (apt-get install frr)"));
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -120,10 +150,17 @@ impl Bgp {
             let text = fs::read_to_string(self.file(log)).unwrap_or_default();
             format!("-- {log}\n{text}")
         });
+        // What the kernel thinks of MD5 is counted here and told nowhere else.
+        let counters = self
+            .host
+            .netns()
+            .enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))
+            .unwrap_or_default();
         format!(
-            "{}\n{}",
+            "{}\n{}\n-- counters\n{counters}\n{}",
             self.ask(&format!("show bgp vrf {} neighbors", self.vrf)),
-            logs.join("\n")
+            logs.join("\n"),
+            self.host.picture(),
         )
     }
 

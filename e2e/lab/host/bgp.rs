@@ -18,7 +18,7 @@ tests! {
 
 fn a_bgp_session_inside_a_vrf_outlives_gate_on_apply_upgrade_and_off() {
     let (lab, client) = V4.one_vrf();
-    let (router, peer) = session(&lab, &client, "", "");
+    let (router, peer) = session(&lab, &client, "", None);
     router.should_soon_be_up();
 
     let mut vrfgate = lab.vrfgate();
@@ -41,7 +41,7 @@ fn a_bgp_session_with_md5_comes_up_behind_the_gate_and_outlives_it() {
     let mut vrfgate = lab.vrfgate();
     vrfgate.start(&ssh_and(""));
 
-    let (router, peer) = session(&lab, &client, "", "s3cret");
+    let (router, peer) = session(&lab, &client, "", Some("s3cret"));
 
     router.should_soon_be_up();
     vrfgate.kill();
@@ -60,7 +60,7 @@ fn a_bgp_session_with_md5_comes_up_beside_a_bgpd_that_listens_without_a_vrf() {
     let mut vrfgate = lab.vrfgate();
     vrfgate.start(&ssh_and(""));
 
-    let (router, _peer) = session(&lab, &client, "router bgp 65000\n", "s3cret");
+    let (router, _peer) = session(&lab, &client, "router bgp 65000\n", Some("s3cret"));
 
     router.should_soon_be_up();
 }
@@ -73,27 +73,29 @@ fn ssh_and(services: &str) -> String {
 }
 
 /// A bgpd of the router inside BLUE, which waits to be called, and one of the client, which calls.
-fn session(lab: &Lab, client: &Host, besides: &str, password: &str) -> (Bgp, Bgp) {
-    let neighbour = |address: &str, number: u32, passive: &str| {
-        let password = match password {
-            "" => String::new(),
-            password => format!(" neighbor {address} password {password}\n"),
-        };
+fn session(lab: &Lab, client: &Host, besides: &str, password: Option<&str>) -> (Bgp, Bgp) {
+    let instance = |id: &str, peer: &str, number: u32| {
         format!(
-            " no bgp ebgp-requires-policy\n \
-             neighbor {address} remote-as {number}\n\
-             {password}{passive} \
-             neighbor {address} timers 3 60\n \
-             neighbor {address} timers connect 2\n"
+            " bgp router-id {id}\n \
+             no bgp ebgp-requires-policy\n \
+             neighbor {peer} remote-as {number}\n \
+             neighbor {peer} timers 3 60\n \
+             neighbor {peer} timers connect 2\n"
         )
     };
+    let (inside, outside) = ("router bgp 65001 vrf BLUE", "router bgp 65002");
     let router = format!(
-        "{besides}router bgp 65001 vrf BLUE\n{}",
-        neighbour("10.0.0.2", 65002, " neighbor 10.0.0.2 passive\n")
+        "{besides}{inside}\n{} neighbor 10.0.0.2 passive\n",
+        instance("10.0.0.1", "10.0.0.2", 65002)
     );
-    let peer = format!("router bgp 65002\n{}", neighbour("10.0.0.1", 65001, ""));
-    (
-        Bgp::start(lab, "BLUE", &router),
-        Bgp::start(client, "default", &peer),
-    )
+    let peer = format!("{outside}\n{}", instance("10.0.0.2", "10.0.0.1", 65001));
+    let router = Bgp::start(lab, "BLUE", &router);
+    if let Some(password) = password {
+        router.set_password(inside, "10.0.0.2", password);
+    }
+    let peer = Bgp::start(client, "default", &peer);
+    if let Some(password) = password {
+        peer.set_password(outside, "10.0.0.1", password);
+    }
+    (router, peer)
 }

@@ -107,7 +107,8 @@ fn pins_that_somebody_removes_come_back_and_the_gate_outlives_its_process() {
     vrfgate.start(&open_tcp("BLUE", &V4, &[22]));
 
     let root = vrfgate.bpffs().join("vrfgate");
-    fs::remove_dir_all(&root).unwrap_or_else(|error| panic!("{}: {error}", root.display()));
+    // It may be putting back what is being removed.
+    let _ = fs::remove_dir_all(&root);
 
     should_soon_tell(&vrfgate, "pins had been removed");
     vrfgate.kill();

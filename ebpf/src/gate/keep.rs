@@ -25,7 +25,8 @@ pub enum Mended {
 
 impl Gate {
     /// As [`Gate::verify`]; also looks for listeners when it is time to, and puts right what something else has
-    /// done to sysctls, pins, record and tracker since the last [`Gate::apply`]. A handful of system calls where nothing has: it may be called often.
+    /// done to sysctls, pins, record and tracker since the last [`Gate::apply`]. A few dozen system calls where
+    /// nothing has: it may be called often.
     pub fn keep(&mut self) -> Result<Vec<Mended>, Error> {
         self.verify()?;
         let mut mended = Vec::new();

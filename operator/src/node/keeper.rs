@@ -276,7 +276,12 @@ impl Keeper {
             self.facts.links.push(vrf);
             news = true;
         }
-        if news && let Err(error) = self.put_into_gate() {
+        if !news {
+            return;
+        }
+        // Whatever is set again on the way would go untold.
+        self.mend();
+        if let Err(error) = self.put_into_gate() {
             // The look at everything reports what is still wrong then.
             warn!("gating a new VRF of {}: {error}", self.netns());
         }
@@ -404,11 +409,12 @@ impl Keeper {
         if self.saved && report == self.report {
             return;
         }
-        tell_news(&self.report, &report);
+        // Written before it is told: who reads of it in the log finds it in `vrfgate status`.
         match report.save(&self.store, self.netns()) {
             Ok(()) => self.saved = true,
             Err(error) => warn!("writing the report for `vrfgate status`: {error}"),
         }
+        tell_news(&self.report, &report);
         self.report = report;
     }
 }
