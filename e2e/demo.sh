@@ -13,13 +13,15 @@ cargo build --quiet -p vrfgate-operator
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
 scratch=$target/demo
 mkdir -p "$scratch"
+# A VM is slow to read what is for debuggers.
+strip --strip-debug -o "$scratch/vrfgate" "$target/debug/vrfgate"
 
 host_has_vrfs() {
     as_root ip link add vrfgate-probe type vrf table 4242 2>/dev/null &&
         as_root ip link del vrfgate-probe
 }
 
-show=("$here/demo-guest.sh" "$target/debug/vrfgate" "$scratch")
+show=("$here/demo-guest.sh" "$scratch/vrfgate" "$scratch")
 if host_has_vrfs; then
     run=(as_root "${show[@]}")
 else
