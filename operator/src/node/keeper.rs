@@ -73,6 +73,8 @@ pub struct Keeper {
     steered: Vec<SteeredVrf>,
     look_at_steering: Instant,
     others: Vec<OtherProgram>,
+    /// Mistakes in what was asked for last. They stand until something else is asked for.
+    mistakes: Vec<String>,
     /// Why gate, pins or sysctls could not be put right.
     trouble: Option<String>,
     /// Last report written, so that only changes are written and logged.
@@ -109,6 +111,7 @@ impl Keeper {
             steered: Vec::new(),
             look_at_steering: now,
             others: Vec::new(),
+            mistakes: Vec::new(),
             trouble: None,
             report: Report {
                 repairs: before.unwrap_or_default().repairs,
@@ -165,7 +168,7 @@ impl Keeper {
                     self.reconcile_or_report().await;
                 }
                 Err(error) => {
-                    self.report_errors(vec![error.to_string()]);
+                    self.report_failure(error.to_string());
                     // Whatever is in the way, asking again at once won't help.
                     sleep(RETRY_EVERY).await;
                 }
@@ -178,11 +181,18 @@ impl Keeper {
     /// Puts other leaks into force in the place of those that were.
     pub async fn put_in_force(&mut self, leaks: Vec<Leak>) {
         self.leaks = leaks;
+        self.mistakes.clear();
         self.reconcile_or_report().await;
     }
 
     /// Tells in log and report why what was asked for last is not in force. What was in force stays.
     pub fn report_errors(&mut self, errors: Vec<String>) {
+        self.mistakes.clone_from(&errors);
+        self.write_report(|report| report.errors = errors);
+    }
+
+    fn report_failure(&mut self, error: String) {
+        let errors = [self.mistakes.as_slice(), &[error]].concat();
         self.write_report(|report| report.errors = errors);
     }
 
@@ -313,7 +323,7 @@ impl Keeper {
         // Whatever is set again on the way to what is asked for would go untold.
         self.mend();
         if let Err(error) = self.reconcile().await {
-            self.report_errors(vec![error.to_string()]);
+            self.report_failure(error.to_string());
         }
     }
 
@@ -342,13 +352,14 @@ impl Keeper {
             );
         }
         self.steered.clone_from(&desired.steered);
+        let mistakes = self.mistakes.clone();
         let report = Report::new(&self.leaks, &desired, &outcome, &self.facts);
         self.remember_routes(desired.routes, &outcome);
         self.write_report(|last| {
             last.leaks = report.leaks;
             last.routes = report.routes;
             last.set_steering(&steering);
-            last.errors = report.errors;
+            last.errors = mistakes;
         });
         Ok(())
     }
