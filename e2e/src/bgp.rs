@@ -61,15 +61,15 @@ impl Bgp {
         bgp
     }
 
-    /// Gives the session a key (TCP MD5, RFC 2385), once bgpd knows the VRF: a key that it reads before doesn't
-    /// come to the VRF's listener.
+    /// Gives the session a key (TCP MD5, RFC 2385), once bgpd listens: FRR 8.4 gives a listener that it makes
+    /// later no key, and that of a VRF comes when zebra has told of the VRF.
     #[track_caller]
     pub fn set_password(&self, instance: &str, peer: &str, password: &str) {
         let end = Instant::now() + SOON;
-        while self.peer()["state"] == "Idle" || self.peer().is_null() {
+        while !self.listens() || self.peer().is_null() {
             assert!(
                 Instant::now() < end,
-                "bgpd doesn't start:\n{}",
+                "bgpd doesn't listen:\n{}",
                 self.story()
             );
             thread::sleep(Duration::from_millis(300));
@@ -111,6 +111,20 @@ impl Bgp {
             "the session has been down:\n{}",
             self.story()
         );
+    }
+
+    fn listens(&self) -> bool {
+        let shown = self.host.netns().enter(|| {
+            Command::new("ss")
+                .args(["-H", "-4", "-l", "-t", "-n", "sport = :179"])
+                .output()
+        });
+        let shown = shown.unwrap_or_else(|error| panic!("ss: {error} (apt-get install iproute2)"));
+        let device = match self.vrf.as_str() {
+            "default" => ":179".to_owned(),
+            vrf => format!("%{vrf}:179"),
+        };
+        String::from_utf8_lossy(&shown.stdout).contains(&device)
     }
 
     fn is_up(&self) -> bool {
