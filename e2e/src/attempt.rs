@@ -216,6 +216,8 @@ impl<'host> Attempt<'host> {
             .netns()
             .enter(|| Socket::new(domain, kind, None))?;
         if self.from.is_some() || self.from_port != 0 {
+            // A process that some other test is starting may hold the last attempt's socket until it runs.
+            socket.set_reuse_address(true)?;
             let any: IpAddr = match self.to {
                 SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -1,5 +1,7 @@
 //! From the wire to "delivered here": the VRF's devices, the policy database, the route.
 
+use std::net::IpAddr;
+
 use super::{
     Answer, Facts, NoWay, Question, RouteFact, RouteKind, RuleAction,
     facts::{Vrf, table_name},
@@ -266,20 +268,7 @@ impl Case<'_> {
             }
         };
         match no_way {
-            NoWay::ReversePath => {
-                steps.found(Stage::Route, "dropped by the reverse path filter");
-                return End {
-                    verdict: Verdict::ReversePath,
-                    sees: Sees::Silence,
-                    advice: format!(
-                        "give {0} a route back to {1} in table {2}, or set net.ipv4.conf.{0}.rp_filter (and \
-                         .all) to 0 or 2",
-                        self.vrf_name(),
-                        self.question.from,
-                        self.vrf.table
-                    ),
-                };
-            }
+            NoWay::ReversePath => return self.reverse_path(steps),
             NoWay::Other(reason) => {
                 steps.found(Stage::Route, format!("the kernel says: {reason}"));
                 return End {
@@ -305,8 +294,37 @@ impl Case<'_> {
         }
     }
 
+    fn reverse_path(&self, steps: &mut Steps) -> End {
+        steps.found(Stage::Route, "dropped by the reverse path filter");
+        End {
+            verdict: Verdict::ReversePath,
+            sees: Sees::Silence,
+            advice: format!(
+                "give {0} a route back to {1} in table {2}, or set net.ipv4.conf.{0}.rp_filter (and \
+                 .all) to 0 or 2",
+                self.vrf_name(),
+                self.question.from,
+                self.vrf.table
+            ),
+        }
+    }
+
+    /// Whether the source is an address that another host may have.
+    fn may_be_a_client(&self) -> bool {
+        let from = self.question.from;
+        let of_nobody = match from {
+            IpAddr::V4(from) => from.octets()[0] == 0 || from.is_broadcast(),
+            IpAddr::V6(from) => from.is_unspecified(),
+        };
+        !(of_nobody || from.is_loopback()) && self.facts.holder(from).is_none()
+    }
+
     fn nothing_found(&self, no_way: &NoWay, cure: &str, steps: &mut Steps) -> End {
         if *no_way == NoWay::Invalid {
+            // Linux 7 says the same of a source that no client may have and of one that is filtered.
+            if self.may_be_a_client() {
+                return self.reverse_path(steps);
+            }
             steps.found(
                 Stage::Route,
                 format!("{} can't be a client's address here", self.question.from),

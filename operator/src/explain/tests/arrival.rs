@@ -87,7 +87,8 @@ fn the_other_errors_of_a_look_up_have_names() {
     for (no_way, expected) in [
         (NoWay::NoRoute, Verdict::NoRoute),
         (NoWay::ReversePath, Verdict::ReversePath),
-        (NoWay::Invalid, Verdict::ImpossibleSource),
+        // What Linux 7 says of the same.
+        (NoWay::Invalid, Verdict::ReversePath),
         (NoWay::Other("no such luck".into()), Verdict::NoRoute),
     ] {
         let facts = Facts {
@@ -96,6 +97,28 @@ fn the_other_errors_of_a_look_up_have_names() {
         };
         verdict(&facts, expected);
     }
+}
+
+#[test]
+fn a_source_that_no_client_may_have_is_named() {
+    let mut facts = Facts {
+        arrival: Some(Answer::None(NoWay::Invalid)),
+        ..good()
+    };
+    let asked = |facts: &Facts, from: &str| {
+        let question =
+            Question::new("BLUE".parse().unwrap(), ip(from), "192.0.2.1:22/tcp").unwrap();
+        facts.explain(&question).verdict
+    };
+    for from in ["0.0.0.1", "127.0.0.1", "255.255.255.255"] {
+        assert_eq!(asked(&facts, from), Verdict::ImpossibleSource, "{from}");
+    }
+    assert_eq!(asked(&facts, "10.9.9.9"), Verdict::ReversePath);
+    facts.node.addresses.push(LocalAddress {
+        ifindex: BLUE1,
+        address: ip("10.9.9.9"),
+    });
+    assert_eq!(asked(&facts, "10.9.9.9"), Verdict::ImpossibleSource);
 }
 
 #[test]
