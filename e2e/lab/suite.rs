@@ -40,11 +40,21 @@ pub fn trials(group: &str, each: &[EachFamily], once: &[Once]) -> Vec<Trial> {
     each.chain(once).collect()
 }
 
-fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
+/// An emulated machine that is busy with other tests misses a deadline at times: what fails is tried once more,
+/// and told. What fails twice has failed.
+fn trial(name: String, test: impl Fn() + Send + 'static) -> Trial {
+    let title = name.clone();
     Trial::test(name, move || {
-        panic::catch_unwind(AssertUnwindSafe(test))
-            .map_err(|panicked| Failed::from(story(&*panicked)))
+        let Err(story) = attempt(&test) else {
+            return Ok(());
+        };
+        eprintln!("{title} is tried once more, because: {story}");
+        attempt(&test).map_err(Failed::from)
     })
+}
+
+fn attempt(test: &impl Fn()) -> Result<(), String> {
+    panic::catch_unwind(AssertUnwindSafe(test)).map_err(|panicked| story(&*panicked))
 }
 
 thread_local! {
