@@ -1,13 +1,9 @@
 //! What else may be wrong: other versions' pins, full maps, missing rights.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, process::Command};
 
+use vrfgate_abi::LAYOUT;
 use vrfgate_e2e::Lab;
-use vrfgate_ebpf::LAYOUT;
 
 use super::{InForce, should_complain};
 use crate::{
