@@ -46,6 +46,13 @@ impl Sandbox {
 
     pub fn make_namespace(&self) {
         ip(&["netns", "add", &self.name]);
+        // Reference plugins look whether the interface of their previous result is there.
+        let veth = "link add net1 type veth peer name peer1";
+        let arguments: Vec<&str> = ["-n", &self.name]
+            .into_iter()
+            .chain(veth.split(' '))
+            .collect();
+        ip(&arguments);
     }
 
     /// The namespace goes, as after a crash: nobody has said DEL.

@@ -79,7 +79,6 @@ const PATH_IS_OPTIONAL: &str =
     "the specification has CNI_PATH optional here, and vrfgate starts no other plugin";
 const COMMAND_IS_REQUIRED: &str =
     "the specification says 4; the reference prints its name, and succeeds";
-const NO_PREV_RESULT_NEEDED: &str = "tuning looks at nothing in CHECK that it wasn't asked to set";
 
 pub const TABLE: &[Row] = &[
     row("ADD", Valid, OK),

@@ -1,0 +1,37 @@
+//! The table of `conformance` beside a reference plugin: what it says of them shall be true, too.
+//!
+//! `make test-cni`: CNI_PLUGINS is where the plugins of the specification's authors are.
+
+mod common;
+
+use std::{env, path::PathBuf};
+
+use common::{
+    Plugin,
+    table::{Row, TABLE, play},
+};
+use serde_json::json;
+
+/// `tuning` is chained, as vrfgate is.
+#[test]
+fn tuning_answers_as_the_table_says() {
+    let directory = env::var_os("CNI_PLUGINS")
+        .map(PathBuf::from)
+        .expect("CNI_PLUGINS is not set: `make test-cni` builds the reference plugins and sets it");
+    let differing = TABLE
+        .iter()
+        .filter(|row| row.theirs() != row.ours())
+        .count();
+    let mut alike = 0;
+    play(
+        |sandbox| Plugin {
+            program: directory.join("tuning"),
+            own: json!({"dataDir": sandbox.path("run")}),
+        },
+        Row::theirs,
+        |row, _, _, _| alike += usize::from(row.theirs() == row.ours()),
+    );
+    println!(
+        "{alike} answers alike; {differing} rows differ, for the reasons that the table gives"
+    );
+}
