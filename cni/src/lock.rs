@@ -12,8 +12,9 @@ use vrfgate_ebpf::Netns;
 
 use crate::protocol::{Code, Failure};
 
-/// How long another process may take. Putting a gate in takes a fraction of a second.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long others may take, who may be several. Putting a gate in takes a fraction of a second, and seconds on a
+/// machine that is short of everything; the runtime itself waits for minutes.
+const PATIENCE: Duration = Duration::from_mins(1);
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// Held while a namespace's attachments change. Released when the process ends, however.

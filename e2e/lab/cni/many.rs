@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use vrfgate_e2e::{CniNode, Lab};
+use vrfgate_e2e::{Answer, CniNode, Interface, Lab};
 
 use super::open;
 use crate::{net::V4, suite::tests};
@@ -18,22 +18,18 @@ tests! {
 fn pods_that_start_at_the_same_time_do_not_disturb_each_other() {
     let pods: Vec<_> = (0..4).map(|_| V4.one_vrf()).collect();
     let node = CniNode::new();
-    thread::scope(|scope| {
-        for (pod, _) in &pods {
-            scope.spawn(|| node.interface(pod, "net1", &open(8080)).add());
-        }
-    });
+    let interfaces: Vec<_> = pods
+        .iter()
+        .map(|(pod, _)| node.interface(pod, "net1", &open(8080)))
+        .collect();
+    at_the_same_time(&interfaces, "ADD");
     for (pod, client) in &pods {
         let _http = pod.listen("http").tcp("0.0.0.0:8080");
         let _ssh = pod.listen("ssh").tcp("0.0.0.0:22");
         client.connect(V4.main(8080)).should_reach("http");
         client.connect(V4.main(22)).should_be_refused();
     }
-    thread::scope(|scope| {
-        for (pod, _) in &pods {
-            scope.spawn(|| node.interface(pod, "net1", &open(8080)).del());
-        }
-    });
+    at_the_same_time(&interfaces, "DEL");
     assert!(node.left().is_empty(), "{:?}", node.left());
 }
 
@@ -43,15 +39,34 @@ fn interfaces_of_one_pod_that_come_at_the_same_time_all_get_their_rules() {
     let interfaces: Vec<_> = (1..=4)
         .map(|number| node.interface(&pod, &format!("net{number}"), &open(8000 + number)))
         .collect();
-    thread::scope(|scope| {
-        for interface in &interfaces {
-            scope.spawn(|| interface.add());
-        }
-    });
+    at_the_same_time(&interfaces, "ADD");
     for port in 8001..=8004 {
         let _server = pod.listen("pod").tcp(("0.0.0.0", port));
         client.connect(V4.main(port)).should_reach("pod");
     }
+}
+
+/// A verb for each interface, all at once. All must succeed.
+#[track_caller]
+fn at_the_same_time(interfaces: &[Interface<'_>], verb: &str) {
+    let answers: Vec<Answer> = thread::scope(|scope| {
+        let calls: Vec<_> = interfaces
+            .iter()
+            .map(|interface| scope.spawn(|| interface.call(verb)))
+            .collect();
+        calls
+            .into_iter()
+            .filter_map(|call| call.join().ok())
+            .collect()
+    });
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.code.is_some())
+        .collect();
+    assert!(
+        refused.is_empty() && answers.len() == interfaces.len(),
+        "{refused:?}"
+    );
 }
 
 fn a_hundred_pods_up_and_down_leave_nothing() {
