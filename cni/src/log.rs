@@ -33,11 +33,11 @@ pub(crate) fn start(places: &Places) -> Result<(), Failure> {
         }
         None => BoxMakeWriter::new(io::stderr),
     };
-    tracing_subscriber::fmt()
+    let started = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(writer)
         .with_ansi(false)
         .with_target(false)
-        .init();
-    Ok(())
+        .try_init();
+    started.map_err(|error| Failure::new(Code::Io, format!("starting the log: {error}")))
 }
