@@ -99,6 +99,12 @@ impl CniNode {
         }
     }
 
+    /// A place for a file of a test's own.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Everything that is left of anybody.
     #[must_use]
     pub fn left(&self) -> Vec<PathBuf> {

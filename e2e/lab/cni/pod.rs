@@ -1,6 +1,13 @@
 //! One pod: its VRFs are there when the plugin comes, as behind the plugin `vrf`. The lab's router stands for it.
 
-use serde_json::json;
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    thread::{self, JoinHandle},
+};
+
+use serde_json::{Value, json};
 use vrfgate_e2e::{CniNode, Lab};
 
 use super::{open, open_to};
@@ -16,6 +23,7 @@ tests! {
         two_interfaces_in_two_vrfs_have_a_gate_together_and_rules_of_their_own,
         check_sees_what_is_not_as_add_left_it,
         a_pod_that_needs_an_agent_does_not_start_without_one,
+        an_agent_hears_of_each_attachment_with_its_rules_in_force,
         services_that_contradict_those_of_another_interface_change_nothing;
 }
 
@@ -151,6 +159,50 @@ fn a_pod_that_needs_an_agent_does_not_start_without_one() {
     net1.should_refuse("ADD", 11, "no answer from an agent");
     assert!(node.left().is_empty(), "{:?}", node.left());
     assert_eq!(pod.sysctl(TCP), "0");
+}
+
+fn an_agent_hears_of_each_attachment_with_its_rules_in_force() {
+    let (pod, client) = crate::net::V4.one_vrf();
+    let _http = pod.listen("http").tcp("0.0.0.0:8080");
+    let node = CniNode::new();
+    let socket = node.path("agent.sock");
+    let agent = agent(&socket, 2);
+    let mut config = open(8080);
+    config["required"] = true.into();
+    config["agentSocket"] = json!(socket);
+    let net1 = node.interface(&pod, "net1", &config);
+    net1.add();
+    client.connect("192.0.2.1:8080").should_reach("http");
+    net1.del();
+    let heard = agent.join().unwrap_or_default();
+    let events: Vec<_> = heard.iter().map(|notice| &notice["event"]).collect();
+    assert_eq!(events, ["attached", "detached"], "{heard:?}");
+    for notice in &heard {
+        let attachment = &notice["attachment"];
+        assert_eq!(
+            attachment["netns"]["inode"],
+            pod.netns().inode(),
+            "{notice}"
+        );
+        assert_eq!(attachment["services"][0]["port"], 8080, "{notice}");
+    }
+}
+
+/// An agent that says yes to so many notices.
+fn agent(socket: &Path, notices: usize) -> JoinHandle<Vec<Value>> {
+    let listener =
+        UnixListener::bind(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+    thread::spawn(move || {
+        let hear = |stream: io::Result<UnixStream>| -> io::Result<Value> {
+            let mut stream = stream?;
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line)?;
+            stream.write_all(b"{\"done\":true}\n")?;
+            Ok(serde_json::from_str(&line)?)
+        };
+        let heard = listener.incoming().take(notices);
+        heard.filter_map(|stream| hear(stream).ok()).collect()
+    })
 }
 
 fn services_that_contradict_those_of_another_interface_change_nothing() {
