@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s object lint
+.PHONY: all demo test test-cni test-unit test-kill test-object test-kernels test-k8s object lint
 
 all:
 	cargo build --release
@@ -24,6 +24,12 @@ test:
 test-unit:
 	$(TOOLS)/packages.sh build lab
 	cargo test --workspace
+
+# The CNI plugin's table of answers, beside a plugin of the specification's authors.
+test-cni:
+	$(TOOLS)/packages.sh build lab
+	$(TOOLS)/cni-plugins.sh >/dev/null
+	eval "$$($(TOOLS)/cni-plugins.sh | sed 's/^/export /')"; cargo test -p vrfgate-cni --test reference -- --nocapture
 
 # kill -9 at every system call of attach, edit, upgrade and detach.
 test-kill:

@@ -37,9 +37,10 @@ host_has_vrfs() {
 "$here/tools/packages.sh" build lab
 cd "$here/.."
 # Not a clean build's business to write to the lock file, nor to be quiet about what is wrong.
-cargo build --quiet -p vrfgate-e2e -p vrfgate-operator
+cargo build --quiet -p vrfgate-e2e -p vrfgate-operator -p vrfgate-cni
+cni_plugins=$("$here/tools/cni-plugins.sh" | sed 's/^CNI_PLUGINS=//')
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
-lab=("$target/debug/vrfgate-lab" "$@")
+lab=("$target/debug/vrfgate-lab" --cni-plugins "$cni_plugins" "$@")
 
 # Runs a command that is the lab in some kernel, and sees to it that it came to a result.
 run() {
@@ -55,17 +56,21 @@ run() {
 mkdir -p "$target/lab"
 failed=()
 if [[ " ${labels[*]} " == *" host "* ]] || host_has_vrfs; then
-    run host as_root "${lab[@]}" --vrfgate "$target/debug/vrfgate"
+    run host as_root "${lab[@]}" --vrfgate "$target/debug/vrfgate" --cni "$target/debug/vrfgate-cni"
 else
     "$here/tools/packages.sh" vm
-    # A VM that reads this program from the machine's file system, a thousand times, does little else: it gets
-    # a copy in its memory, without what is for debuggers.
-    strip --strip-debug -o "$target/lab/vrfgate" "$target/debug/vrfgate"
-    in_vm='cp "$1" /run/vrfgate-lab-program && shift && exec "$@" --vrfgate /run/vrfgate-lab-program'
+    # A VM that reads these programs from the machine's file system, a thousand times, does little else: it gets
+    # copies in its memory, without what is for debuggers.
+    mkdir -p "$target/lab/programs"
+    for program in vrfgate vrfgate-cni; do
+        strip --strip-debug -o "$target/lab/programs/$program" "$target/debug/$program"
+    done
+    in_vm='modprobe bridge; cp -r "$1" /run/lab-programs && shift &&
+        exec "$@" --vrfgate /run/lab-programs/vrfgate --cni /run/lab-programs/vrfgate-cni'
     while read -r label version vmlinuz <&3; do
         say "$label is $version"
         run "$label" "$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" \
-            --rwdir "$target/lab/$label" -- bash -c "$in_vm" lab "$target/lab/vrfgate" "${lab[@]}"
+            --rwdir "$target/lab/$label" -- bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}"
     done 3< <("$here/tools/kernels.sh" "${labels[@]}")
 fi
 [ "${#failed[@]}" = 0 ] || die "failed: ${failed[*]}"

@@ -37,6 +37,7 @@ run() {
 }
 
 run "unit tests, the BPF program and the loader on this kernel" make --no-print-directory test-unit
+run "the CNI plugin beside the reference" make --no-print-directory test-cni
 run "kill -9 at any moment" make --no-print-directory test-kill
 run "the committed BPF object" make --no-print-directory test-object
 run "the VRF lab" make --no-print-directory test-kernels

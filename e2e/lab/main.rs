@@ -3,9 +3,10 @@
 //! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
 //! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `steer::` is how answers of
 //! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does; `explain::`,
-//! `monitor::` and `clashes::` are how one sees why.
+//! `monitor::` and `clashes::` are how one sees why; `cni::` is the gate in pods.
 
 mod clashes;
+mod cni;
 mod explain;
 mod gate;
 mod host;
@@ -37,6 +38,19 @@ struct Options {
     #[arg(long, env = "VRFGATE", value_name = "PATH", default_value = "vrfgate")]
     vrfgate: PathBuf,
 
+    /// The CNI plugin.
+    #[arg(long, value_name = "PATH", default_value = "vrfgate-cni")]
+    cni: PathBuf,
+
+    /// Where the reference plugins of CNI are, and cnitool.
+    #[arg(
+        long,
+        env = "CNI_PLUGINS",
+        value_name = "DIR",
+        default_value = "/usr/lib/cni"
+    )]
+    cni_plugins: PathBuf,
+
     #[command(flatten)]
     tests: libtest_mimic::Arguments,
 }
@@ -45,12 +59,18 @@ struct Options {
 const AT_A_TIME: usize = 4;
 
 fn main() -> ExitCode {
-    let Options { vrfgate, mut tests } = Options::parse();
+    let Options {
+        vrfgate,
+        cni,
+        cni_plugins,
+        mut tests,
+    } = Options::parse();
     if let Err(error) = prepare() {
         eprintln!("vrfgate-lab: {error}");
         return ExitCode::FAILURE;
     }
     vrfgate_e2e::use_vrfgate(vrfgate);
+    vrfgate_e2e::use_cni(cni, cni_plugins);
     suite::remember_where_tests_fail();
     tests.test_threads.get_or_insert(AT_A_TIME);
 
@@ -83,6 +103,7 @@ fn all_tests() -> Vec<Trial> {
         explain::tests(),
         monitor::tests(),
         clashes::tests(),
+        cni::tests(),
     ]
     .into_iter()
     .flatten()

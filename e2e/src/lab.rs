@@ -77,6 +77,12 @@ impl Lab {
         }
     }
 
+    /// A pod to be: a machine that is not connected to anything.
+    #[must_use]
+    pub fn pod(&self, name: &str) -> Host {
+        self.neighbour(name)
+    }
+
     /// Lets VRF packets reach unbound sockets (`*_l3mdev_accept`), TCP and UDP alike.
     pub fn accept_l3mdev(&self, yes: bool) {
         for protocol in ["tcp", "udp"] {

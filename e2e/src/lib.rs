@@ -25,6 +25,7 @@
 mod attempt;
 mod bgp;
 mod bpf;
+mod cni;
 mod conversation;
 pub mod dns;
 mod host;
@@ -42,6 +43,7 @@ mod vrfgate;
 pub use attempt::{Attempt, Transport};
 pub use bgp::Bgp;
 pub use bpf::detach_link;
+pub use cni::{Answer, CniNode, Interface, use_cni};
 pub use conversation::Conversation;
 pub use host::Host;
 pub use ip::batch;

@@ -17,6 +17,8 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=go.sh
+. "$here/go.sh"
 
 module=$here/../k8s
 version=$(sed -nE 's|^\tk8s.io/kubernetes (v[0-9.]+)$|\1|p' "$module/go.mod")
@@ -35,47 +37,10 @@ find_program() {
     fi
 }
 
-new_enough() {
-    local have
-    have=$("$1" env GOVERSION 2>/dev/null) || return 1
-    have=${have#go}
-    [ "$(printf '%s\n' "$go_version" "${have%% *}" | sort --version-sort | head -n 1)" = "$go_version" ]
-}
-
-# Prints a Go that can build the module. Its version is asked for outside of the module, where none has
-# to be downloaded to answer.
-need_go() {
-    local go goarch dir toolchain
-    go=$(command -v go) || {
-        need_packages golang-go
-        go=$(command -v go)
-    }
-    if (cd / && new_enough "$go"); then
-        echo "$go"
-        return
-    fi
-    # Any Go since 1.13 downloads, and checks, a newer one like a module. Modules have no file modes.
-    goarch=$("$go" env GOARCH)
-    toolchain=$built/go$go_version
-    if ! [ -x "$toolchain/bin/go" ]; then
-        say "downloading Go $go_version"
-        mkdir -p "$built"
-        dir=$(cd / && "$go" mod download -json "golang.org/toolchain@v0.0.1-go$go_version.linux-$goarch" |
-            sed -nE 's|^\t"Dir": "(.*)",?$|\1|p')
-        [ -d "$dir" ] || die "could not download Go $go_version; put it, or a newer one, on PATH"
-        rm -rf "$toolchain.new"
-        cp -r "$dir" "$toolchain.new"
-        chmod -R u+w "$toolchain.new"
-        chmod u+x "$toolchain.new"/bin/* "$toolchain.new"/pkg/tool/*/*
-        mv "$toolchain.new" "$toolchain"
-    fi
-    echo "$toolchain/bin/go"
-}
-
 # Builds one program of Kubernetes into the cache.
 build() {
     local program=$1 go minor=${version#v1.}
-    go=$(need_go)
+    go=$(need_go "$go_version" "$built")
     minor=${minor%%.*}
     say "building $program $version (some eight minutes, once)"
     mkdir -p "$built"

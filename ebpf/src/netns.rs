@@ -96,7 +96,7 @@ impl Netns {
     }
 
     /// A number no other namespace has had or will have before the next boot.
-    pub(crate) fn cookie(&self) -> io::Result<u64> {
+    pub fn cookie(&self) -> io::Result<u64> {
         // Any socket does; this kind needs neither address nor interface.
         let socket = self.run(UnixDatagram::unbound)??;
         crate::sys::netns_cookie(socket.as_fd())

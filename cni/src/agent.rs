@@ -1,0 +1,131 @@
+//! What the plugin and the agent of a node say to each other: one line of JSON each, over the unix stream socket
+//! that the agent listens on, `agent.sock` in the run directory.
+//!
+//! ```text
+//! plugin   {"protocol":1,"event":"attached","attachment":{…}}
+//! agent    {"done":true}                     or  {"done":false,"why":"…"}
+//! ```
+//!
+//! * The plugin connects, says one [`Notice`], and reads one [`Answer`]; then the connection is over.
+//! * `attached`: the attachment's record is written. Whoever holds the gate of its namespace (`Gate::open` gives it
+//!   to one process at a time) puts its rules into force: the plugin, or an agent that looks after the gate. The
+//!   agent answers once they are in force. A repeated ADD says it again.
+//! * `detached`: the attachment is to be as if it had never been. Where the agent holds the gate, it takes the
+//!   rules away, and the gate with the last attachment of the namespace, before it answers. The record may be there
+//!   still; the plugin removes it after the answer, and says the same again if it comes to that.
+//! * The plugin holds a lock on the namespace's file (`flock`) while it speaks. The agent must not wait for it.
+//! * An answer after [`PATIENCE`] is none.
+//!
+//! Nothing depends on a notice being heard: an agent that starts later finds the records.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Attachment;
+
+/// Number of this protocol; an agent refuses those it doesn't know.
+pub const PROTOCOL: u32 = 1;
+
+/// How long the plugin waits for an answer: a pod's start waits with it.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the plugin has done, or wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// [`PROTOCOL`]
+    pub protocol: u32,
+    /// What happened.
+    pub event: Event,
+    /// To which attachment.
+    pub attachment: Attachment,
+}
+
+/// What may happen to an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// It is new, or has new services.
+    Attached,
+    /// It is gone.
+    Detached,
+}
+
+/// What the agent says to that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether everything is as the plugin wants it.
+    pub done: bool,
+    /// If not, why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Why the agent has not done what the plugin wants.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Nobody listens, or nobody answers.
+    #[error("no answer from an agent at {socket}: {cause}")]
+    Missing {
+        /// The socket.
+        socket: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// It answered that it can't.
+    #[error("the agent at {socket} says: {why}")]
+    Refused {
+        /// The socket.
+        socket: String,
+        /// What it says.
+        why: String,
+    },
+}
+
+/// Says something to the agent, and waits for its answer.
+pub fn tell(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), AgentError> {
+    let notice = Notice {
+        protocol: PROTOCOL,
+        event,
+        attachment: attachment.clone(),
+    };
+    let name = || socket.display().to_string();
+    match converse(socket, &notice) {
+        Ok(Answer { done: true, .. }) => Ok(()),
+        Ok(Answer { done: false, why }) => Err(AgentError::Refused {
+            socket: name(),
+            why: why.unwrap_or_else(|| "no".into()),
+        }),
+        Err(cause) => Err(AgentError::Missing {
+            socket: name(),
+            cause,
+        }),
+    }
+}
+
+/// Whether anybody listens.
+pub fn is_there(socket: &Path) -> Result<(), AgentError> {
+    UnixStream::connect(socket)
+        .map(drop)
+        .map_err(|cause| AgentError::Missing {
+            socket: socket.display().to_string(),
+            cause,
+        })
+}
+
+fn converse(socket: &Path, notice: &Notice) -> io::Result<Answer> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_string(notice)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    Ok(serde_json::from_str(&answer)?)
+}

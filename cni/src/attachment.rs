@@ -1,0 +1,231 @@
+//! The record of an attachment: what the plugin was asked for, and where. One file for each, in the directory
+//! `cni` of the run directory; it is there for as long as the attachment's rules are to be in force.
+//!
+//! The plugin writes and removes records, an agent reads them. Which namespace a record belongs to is told by the
+//! namespace's cookie, because its path and its inode number may be given to another one.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use vrfgate_ebpf::{Netns, NetnsId, Store, remove_replaced, replace_file};
+
+use crate::{Service, VrfName};
+
+/// Only root and its group may look: records tell who may connect from where.
+const DIRECTORY_MODE: u32 = 0o750;
+/// Another process may remove the directory between our making it and our writing into it.
+const TRIES: usize = 10;
+const ENDING: &str = "json";
+
+/// What makes an attachment the one it is, says the CNI specification.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Key {
+    /// Name of the network configuration.
+    pub network: String,
+    /// The container, which is a pod's sandbox in Kubernetes.
+    pub container_id: String,
+    /// The interface inside.
+    pub ifname: String,
+}
+
+impl Key {
+    /// No part of a key can hold a colon.
+    fn file_name(&self) -> String {
+        let Self {
+            network,
+            container_id,
+            ifname,
+        } = self;
+        format!("{network}:{container_id}:{ifname}.{ENDING}")
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            network,
+            container_id,
+            ifname,
+        } = self;
+        write!(
+            f,
+            "{ifname} of container {container_id} in network {network}"
+        )
+    }
+}
+
+/// A pod, as the runtime of a Kubernetes node names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID, which older runtimes don't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+/// A network namespace, by everything it can be found or recognised by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetnsPlace {
+    /// `CNI_NETNS` of the ADD.
+    pub path: PathBuf,
+    /// Its inode number, which names the pins.
+    pub inode: NetnsId,
+    /// Unique until the next boot.
+    pub cookie: u64,
+}
+
+impl NetnsPlace {
+    /// Where this namespace is.
+    pub fn of(netns: &Netns, path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            inode: netns.id(),
+            cookie: netns.cookie()?,
+        })
+    }
+
+    /// The namespace, unless it is gone from its path.
+    #[must_use]
+    pub fn open(&self) -> Option<Netns> {
+        let netns = Netns::open(self.path.to_str()?).ok()?;
+        (netns.cookie().ok()? == self.cookie).then_some(netns)
+    }
+}
+
+/// Content of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// Which attachment it is.
+    #[serde(flatten)]
+    pub key: Key,
+    /// The namespace it is in.
+    pub netns: NetnsPlace,
+    /// The pod that it belongs to, where a runtime has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+    /// The VRF that its services are for; without it, every VRF of the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<VrfName>,
+    /// What its configuration opens.
+    pub services: Vec<Service>,
+}
+
+/// The records of a machine.
+#[derive(Clone, Debug)]
+pub struct Attachments {
+    directory: PathBuf,
+}
+
+impl Attachments {
+    /// Those beside a store's other files.
+    #[must_use]
+    pub fn of(store: &Store) -> Self {
+        Self {
+            directory: store.run_directory().join("cni"),
+        }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes a record, in the place of the one that there may be.
+    pub fn write(&self, attachment: &Attachment) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(attachment)?;
+        let path = self.path(&attachment.key);
+        let mut tries = TRIES;
+        loop {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(DIRECTORY_MODE)
+                .create(&self.directory)?;
+            match replace_file(&path, &text) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries > 0 => tries -= 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// Removes a record, if it is there, and the directory with the last one.
+    pub fn remove(&self, key: &Key) -> io::Result<()> {
+        remove_replaced(&self.path(key))?;
+        match fs::remove_dir(&self.directory) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                ) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The record of an attachment, if there is one.
+    pub fn find(&self, key: &Key) -> io::Result<Option<Attachment>> {
+        read(&self.path(key))
+    }
+
+    /// Every record that can be read, in order of their keys. Of others, the log tells: one broken file must not
+    /// stop every pod of the machine.
+    pub fn all(&self) -> io::Result<Vec<Attachment>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut attachments = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_none_or(|ending| ending != ENDING) {
+                continue;
+            }
+            match read(&path) {
+                Ok(found) => attachments.extend(found),
+                Err(error) => warn!("{}: left out: {error}", path.display()),
+            }
+        }
+        attachments.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        Ok(attachments)
+    }
+
+    /// The attachments of one namespace, by its cookie, in order of their keys.
+    pub fn in_netns(&self, cookie: u64) -> io::Result<Vec<Attachment>> {
+        let mut attachments = self.all()?;
+        attachments.retain(|attachment| attachment.netns.cookie == cookie);
+        Ok(attachments)
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.directory.join(key.file_name())
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Attachment>> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        // Also a name that is too long to be one of ours.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,92 @@
+//! Brings the gate of a pod's namespace in line with the attachments there.
+
+use tracing::warn;
+use vrfgate_ebpf::{Capacity, Error, Gate, GateStatus, Mode, Netns, RuleSet, Store};
+
+use crate::{Attachment, Facts, rule_set};
+
+/// Puts the rules of these attachments, and no others, into force: in the gate that is there, or in a new one.
+/// Without any attachment, the gate goes. On an error, what was in force stays.
+///
+/// The caller sees to it that nobody else does the same at the same time.
+pub fn bring_in_line(
+    store: &Store,
+    netns: &Netns,
+    attachments: &[Attachment],
+    facts: &Facts,
+) -> Result<(), Error> {
+    if attachments.is_empty() {
+        return take_away(store, netns);
+    }
+    let rules = rule_set(attachments, facts);
+    match change(store, netns, &rules) {
+        Ok(true) => return Ok(()),
+        Ok(false) | Err(Error::OldLayout { .. }) => {}
+        // The sysctls are 0 by now.
+        Err(error @ Error::NotInForce { .. }) => warn!("{error}; putting in a new one"),
+        Err(error) => return Err(error),
+    }
+    Gate::attach(store, netns.clone(), &rules, &Capacity::default()).map(drop)
+}
+
+/// Changes the gate that is there. False when there is none.
+fn change(store: &Store, netns: &Netns, rules: &RuleSet) -> Result<bool, Error> {
+    let Some(mut gate) = Gate::open(store, netns.clone())? else {
+        return Ok(false);
+    };
+    if !gate.is_current() {
+        gate.renew()?;
+    }
+    gate.apply(rules)?;
+    Ok(true)
+}
+
+fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
+    match Gate::open(store, netns.clone()) {
+        Ok(Some(gate)) => gate.detach(),
+        Ok(None) | Err(Error::OldLayout { .. } | Error::NotInForce { .. }) => {
+            Gate::clean_up(store, netns).map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some.
+pub(crate) fn lacking(found: &GateStatus, wanted: &RuleSet) -> Vec<String> {
+    let mut lacking = Vec::new();
+    if found.sysctls.now.tcp == Some(false) {
+        lacking
+            .push("net.ipv4.tcp_l3mdev_accept is 0, and no server is open to any VRF".to_owned());
+    }
+    for (ifindex, wanted) in &wanted.vrfs {
+        let name = &wanted.name;
+        let Some(found) = found.vrfs.iter().find(|vrf| vrf.ifindex == *ifindex) else {
+            lacking.push(format!("VRF {name} is not gated"));
+            continue;
+        };
+        if found.mode == Mode::AsBefore {
+            lacking.push(format!("VRF {name} is not enforced"));
+        }
+        for rule in &wanted.rules {
+            let in_force = found.rules.iter().any(|found| {
+                found.rule.protocol == rule.protocol
+                    && found.rule.ports == rule.ports
+                    && found.rule.sources == rule.sources
+                    && rule
+                        .addresses
+                        .iter()
+                        .all(|address| found.rule.addresses.contains(address))
+            });
+            if !in_force {
+                lacking.push(format!(
+                    "VRF {name}: {} {}-{} of {} is not open as it should be",
+                    rule.protocol,
+                    rule.ports.start(),
+                    rule.ports.end(),
+                    rule.name,
+                ));
+            }
+        }
+    }
+    lacking
+}

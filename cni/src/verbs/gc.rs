@@ -1,0 +1,35 @@
+//! GC: attachments of this network that the runtime doesn't know of any more go.
+
+use super::pod::{Machine, failed};
+use crate::{
+    config::Places,
+    protocol::{Failure, Input, ValidAttachment},
+};
+
+pub(crate) fn gc(input: &Input, places: &Places) -> Result<(), Failure> {
+    let valid = input.valid_attachments()?;
+    let machine = Machine::of(places);
+    let reading = failed(format!(
+        "reading {}",
+        machine.attachments.directory().display()
+    ));
+    let mut first: Option<Failure> = None;
+    for attachment in machine.attachments.all().map_err(reading)? {
+        let key = attachment.key;
+        let is_valid = valid.contains(&ValidAttachment {
+            container_id: key.container_id.clone(),
+            ifname: key.ifname.clone(),
+        });
+        if key.network != input.network || is_valid {
+            continue;
+        }
+        // One that can't go doesn't keep the others.
+        if let Err(failure) = machine.release(&key) {
+            match &mut first {
+                Some(first) => first.details = format!("{}; {}", first.details, failure.details),
+                None => first = Some(failure),
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
+}

@@ -1,0 +1,14 @@
+//! What each verb does. Their steps are shared in [`pod`].
+
+mod add;
+mod check;
+mod del;
+mod gc;
+mod pod;
+mod status;
+
+pub(crate) use add::add;
+pub(crate) use check::check;
+pub(crate) use del::del;
+pub(crate) use gc::gc;
+pub(crate) use status::status;

@@ -1,0 +1,89 @@
+//! A gate that another process holds.
+
+use super::*;
+
+/// An agent that answers one notice, and returns it.
+fn agent(sandbox: &Sandbox, answer: Answer) -> thread::JoinHandle<Notice> {
+    let listener = UnixListener::bind(sandbox.path("agent.sock")).unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        let mut answer = serde_json::to_string(&answer).unwrap();
+        answer.push('\n');
+        stream.write_all(answer.as_bytes()).unwrap();
+        serde_json::from_str(&line).unwrap()
+    })
+}
+
+#[test]
+fn a_gate_that_an_agent_holds_is_left_to_the_agent() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
+    attach(&sandbox, &attachment);
+    let held = Gate::open(&sandbox.store(), sandbox.netns())
+        .unwrap()
+        .unwrap();
+    let done = Answer {
+        done: true,
+        why: None,
+    };
+    let agent = agent(&sandbox, done);
+    let del = sandbox
+        .call(&plugin, "DEL", "1.0.0")
+        .set("agentSocket", json!(sandbox.path("agent.sock")));
+    del.must();
+    let notice = agent.join().unwrap();
+    assert_eq!(
+        (notice.event, notice.attachment),
+        (Event::Detached, attachment)
+    );
+    held.verify().unwrap();
+    assert_eq!(sandbox.attachments().all().unwrap(), []);
+}
+
+#[test]
+fn what_an_agent_refuses_is_not_forgotten() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    let _held = Gate::open(&sandbox.store(), sandbox.netns())
+        .unwrap()
+        .unwrap();
+    let no = Answer {
+        done: false,
+        why: Some("not today".into()),
+    };
+    let agent = agent(&sandbox, no);
+    let reply = sandbox
+        .call(&plugin, "DEL", "1.0.0")
+        .set("agentSocket", json!(sandbox.path("agent.sock")))
+        .run();
+    agent.join().unwrap();
+    assert_eq!(reply.code(), Some(102));
+    assert!(reply.details().contains("not today"), "{reply:?}");
+    assert_eq!(sandbox.attachments().all().unwrap().len(), 1);
+}
+
+#[test]
+fn a_gate_that_somebody_else_holds_is_tried_again_later() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    let held = Gate::open(&sandbox.store(), sandbox.netns())
+        .unwrap()
+        .unwrap();
+    let del = sandbox.call(&plugin, "DEL", "1.0.0");
+    let reply = del.run();
+    assert_eq!(reply.code(), Some(11), "{reply:?}");
+    drop(held);
+    del.must();
+    assert_eq!(sandbox.left(), nothing());
+}

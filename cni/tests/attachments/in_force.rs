@@ -1,0 +1,121 @@
+//! What is in force while attachments are there.
+
+use super::*;
+
+#[test]
+fn the_listed_service_is_open_and_the_rest_is_closed() {
+    let sandbox = Sandbox::new();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    assert!(lets_in(&sandbox, 8080));
+    assert!(!lets_in(&sandbox, 8081));
+    assert!(tcp_sysctl(&sandbox));
+}
+
+#[test]
+fn an_attachment_without_services_closes_everything() {
+    let sandbox = Sandbox::new();
+    attach(&sandbox, &sandbox.attachment("blue", "net1", &json!([])));
+    assert!(!lets_in(&sandbox, 8080));
+}
+
+#[test]
+fn attachments_of_one_pod_share_a_gate_and_each_takes_its_own_away() {
+    let sandbox = Sandbox::new();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    attach(
+        &sandbox,
+        &sandbox.attachment("red", "net2", &tcp("dns", 53)),
+    );
+    assert!(lets_in(&sandbox, 8080) && lets_in(&sandbox, 53));
+
+    sandbox.attachments().remove(&key("blue", "net1")).unwrap();
+    settle(&sandbox).unwrap();
+    assert!(!lets_in(&sandbox, 8080) && lets_in(&sandbox, 53));
+
+    sandbox.attachments().remove(&key("red", "net2")).unwrap();
+    settle(&sandbox).unwrap();
+    assert_eq!(sandbox.left(), nothing());
+    assert!(!tcp_sysctl(&sandbox));
+}
+
+#[test]
+fn the_same_service_twice_is_open_until_both_are_gone() {
+    let sandbox = Sandbox::new();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    attach(
+        &sandbox,
+        &sandbox.attachment("red", "net2", &tcp("web", 8080)),
+    );
+    sandbox.attachments().remove(&key("blue", "net1")).unwrap();
+    settle(&sandbox).unwrap();
+    assert!(lets_in(&sandbox, 8080));
+}
+
+#[test]
+fn attachments_that_contradict_each_other_are_told_and_change_nothing() {
+    let sandbox = Sandbox::new();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    let restricted = json!([
+        {"name": "web", "protocol": "TCP", "port": 8000, "endPort": 8100, "sources": ["10.0.0.0/8"]}
+    ]);
+    let red = sandbox.attachment("red", "net2", &restricted);
+    sandbox.attachments().write(&red).unwrap();
+    let error = settle(&sandbox).unwrap_err().to_string();
+    for name in ["blue/net1/http", "red/net2/web", "8080"] {
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(lets_in(&sandbox, 8080) && !lets_in(&sandbox, 8000));
+}
+
+#[test]
+fn services_are_on_every_address_that_packets_of_the_vrf_can_have() {
+    let sandbox = Sandbox::new();
+    let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
+    let set = rule_set(&[attachment], &facts());
+    let addresses = |ifindex: u32| -> Vec<String> {
+        let rule = &set.vrfs[&ifindex].rules[0];
+        rule.addresses.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(addresses(0), ["10.1.0.5", "10.244.0.5", "2001:db8::5"]);
+    assert_eq!(addresses(7), ["10.2.0.5", "10.244.0.5", "2001:db8::5"]);
+    assert_eq!(set.slaves, [(3, 0), (8, 7)].into());
+}
+
+#[test]
+fn services_of_a_named_vrf_are_for_that_one_and_the_others_stay_closed() {
+    let sandbox = Sandbox::new();
+    let services = json!([
+        {"name": "http", "protocol": "TCP", "port": 8080, "addresses": ["10.0.0.0/8"]}
+    ]);
+    let red = Attachment {
+        vrf: Some(String::from("RED").try_into().unwrap()),
+        ..sandbox.attachment("red", "net2", &services)
+    };
+    let set = rule_set(&[red], &facts());
+    assert!(set.vrfs[&0].rules.is_empty());
+    let addresses = &set.vrfs[&7].rules[0].addresses;
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+}
+
+#[test]
+fn a_gate_that_somebody_took_away_is_put_in_again() {
+    let sandbox = Sandbox::new();
+    let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
+    attach(&sandbox, &attachment);
+    fs::remove_file(sandbox.pins().join("link")).unwrap();
+    settle(&sandbox).unwrap();
+    assert!(lets_in(&sandbox, 8080));
+    assert!(tcp_sysctl(&sandbox));
+}

@@ -1,0 +1,219 @@
+//! Mistakes in the plugin's own part of a configuration are told with the path of the field.
+
+mod common;
+
+use common::Sandbox;
+use serde_json::{Value, json};
+
+/// A service, with a part of it replaced.
+fn service(changes: &Value) -> Value {
+    let mut service = json!({"name": "http", "protocol": "TCP", "port": 8080});
+    let fields = service.as_object_mut().unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            fields.remove(key);
+        } else {
+            fields.insert(key.clone(), value.clone());
+        }
+    }
+    service
+}
+
+/// The second of two services, with a part of it replaced.
+fn second(changes: &Value) -> Value {
+    let dns = json!({"name": "dns", "protocol": "UDP", "port": 53});
+    json!({"services": [dns, service(changes)]})
+}
+
+#[test]
+fn a_mistake_in_a_service_is_refused_with_the_path_of_its_field() {
+    let cases = [
+        (
+            second(&json!({"port": 70000})),
+            "services[1].port: 70000 is not a port (1-65535)",
+        ),
+        (
+            second(&json!({"port": -1})),
+            "services[1].port: -1 is not a port (1-65535)",
+        ),
+        (
+            second(&json!({"port": 0})),
+            "services[1].port: 0 is not a port (1-65535); every port is port: 1, endPort: 65535",
+        ),
+        (
+            second(&json!({"port": "http"})),
+            "services[1].port: invalid type: string \"http\", expected i64",
+        ),
+        (
+            second(&json!({"port": null})),
+            "services[1]: missing field `port`",
+        ),
+        (
+            second(&json!({"endPort": 8000})),
+            "services[1].endPort: 8000 is below port 8080, the first of the range",
+        ),
+        (
+            second(&json!({"protocol": "SCTP"})),
+            "services[1].protocol: unknown variant `SCTP`, expected `TCP` or `UDP`",
+        ),
+        (
+            second(&json!({"name": "Http"})),
+            "services[1].name: \"Http\" must be 1 to 63 lower-case letters, digits and '-', with a letter or digit \
+             at both ends",
+        ),
+        (
+            second(&json!({"name": "dns"})),
+            "services[1].name: dns is there already, at services[0].name",
+        ),
+        (
+            second(&json!({"protocol": "UDP", "port": 50, "endPort": 60})),
+            "services[1]: opens 53/UDP, which services[0] (dns) opens already",
+        ),
+        (
+            second(&json!({"addresses": ["10.0.0.0/8", "192.0.2.1"]})),
+            "services[1].addresses[1]: 192.0.2.1 is an address, not a prefix; write 192.0.2.1/32",
+        ),
+        (
+            second(&json!({"sources": ["10.0.0.1/8"]})),
+            "services[1].sources[0]: 10.0.0.1/8 has host bits set; write 10.0.0.0/8 or 10.0.0.1/32",
+        ),
+        (
+            second(&json!({"sources": ["224.0.0.0/8"]})),
+            "services[1].sources[0]: 224.0.0.0/8 is multicast, which the gate never sees",
+        ),
+        (
+            second(&json!({"addresses": ["0.0.0.0/32"]})),
+            "services[1].addresses[0]: 0.0.0.0/32 is no host's address; write 0.0.0.0/0 or ::/0 for every address",
+        ),
+        (
+            second(&json!({"addresses": ["::ffff:192.0.2.0/120"]})),
+            "services[1].addresses[0]: ::ffff:192.0.2.0/120 is an IPv4 prefix in IPv6 notation",
+        ),
+        (
+            second(&json!({"addresses": ["2001:DB8::/32"]})),
+            "services[1].addresses[0]: \"2001:DB8::/32\" is written in an unusual form; write 2001:db8::/32",
+        ),
+        (
+            second(&json!({"sources": ["10.0.0.0/8", "10.0.0.0/8"]})),
+            "services[1].sources[1]: 10.0.0.0/8 is there already, at services[1].sources[0]",
+        ),
+        (
+            second(&json!({"serviceRef": {}})),
+            "services[1].serviceRef: unknown field `serviceRef`, expected one of `name`, `protocol`, `port`, \
+             `endPort`, `addresses`, `sources`",
+        ),
+    ];
+    should_be_refused(&cases);
+}
+
+#[test]
+fn a_mistake_in_a_key_is_refused_with_the_keys_name() {
+    let cases = [
+        (
+            json!({"services": {}}),
+            "services: invalid type: map, expected a sequence",
+        ),
+        (
+            json!({"service": []}),
+            "service: there is no such key; there are agentSocket, bpffs, logFile, logLevel, runDir, required, \
+             services, vrf",
+        ),
+        (
+            json!({"vrf": "a/b"}),
+            "vrf: \"a/b\" can't name a network device: the kernel refuses '/', ':', white space, '.' and '..'",
+        ),
+        (
+            json!({"required": "yes"}),
+            "required: invalid type: string \"yes\", expected a boolean",
+        ),
+        (
+            json!({"logLevel": "loud"}),
+            "logLevel: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`",
+        ),
+        (
+            json!({"runDir": 5}),
+            "runDir: invalid type: integer `5`, expected path string",
+        ),
+    ];
+    should_be_refused(&cases);
+}
+
+#[track_caller]
+fn should_be_refused(cases: &[(Value, &str)]) {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    for (own, mistake) in cases {
+        for verb in ["ADD", "CHECK", "STATUS"] {
+            let mut call = sandbox.call(&plugin, verb, "1.1.0");
+            call.config.extend(own.as_object().unwrap().clone());
+            let reply = call.run();
+            assert_eq!(reply.code(), Some(7), "{verb} {own}: {reply:?}");
+            assert_eq!(reply.details(), *mistake, "{verb}");
+        }
+    }
+}
+
+#[test]
+fn what_is_right_is_taken() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    for own in [
+        json!({}),
+        json!({"services": []}),
+        second(
+            &json!({"endPort": 8090, "addresses": ["0.0.0.0/0", "::/0"], "sources": ["10.0.0.0/8"]}),
+        ),
+        json!({"services": [
+            service(&json!({"addresses": ["192.0.2.0/25"]})),
+            service(&json!({"name": "other", "addresses": ["192.0.2.128/25"]})),
+        ]}),
+        json!({"vrf": "BLUE", "required": false}),
+    ] {
+        let mut call = sandbox.call(&plugin, "STATUS", "1.1.0");
+        call.config.extend(own.as_object().unwrap().clone());
+        call.must();
+    }
+}
+
+#[test]
+fn keys_of_the_specification_and_of_runtimes_are_nobodys_mistake() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let mut call = sandbox.call(&plugin, "ADD", "1.1.0");
+    for key in ["ipam", "dns", "args", "runtimeConfig", "capabilities"] {
+        call = call.set(key, json!({"anything": true}));
+    }
+    call = call.set("cni.dev/attachments", json!([]));
+    call.set("cni.dev/from-the-future", json!(1)).must();
+}
+
+#[test]
+fn a_configuration_that_brings_no_pod_up_still_takes_one_down() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    for own in [second(&json!({"port": 70000})), json!({"servics": []})] {
+        for verb in ["DEL", "GC"] {
+            let mut call = sandbox
+                .call(&plugin, verb, "1.1.0")
+                .set("cni.dev/valid-attachments", json!([]));
+            call.config.extend(own.as_object().unwrap().clone());
+            call.must();
+        }
+    }
+}
+
+#[test]
+fn a_log_that_can_not_be_opened_is_said_before_anything_is_done() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let reply = sandbox
+        .call(&plugin, "ADD", "1.0.0")
+        .set("logFile", json!("/nowhere/at/all/log"))
+        .run();
+    assert_eq!(reply.code(), Some(5));
+    assert!(
+        reply
+            .details()
+            .starts_with("logFile: opening /nowhere/at/all/log")
+    );
+}

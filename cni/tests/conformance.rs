@@ -1,0 +1,180 @@
+//! The plugin as container runtimes meet it: a process with an environment, a stdin and a stdout.
+
+mod common;
+
+use common::{
+    Sandbox, VERSIONS,
+    table::{Case, TABLE, play},
+};
+use serde_json::{Value, json};
+
+#[test]
+fn every_verb_in_every_version_answers_as_the_table_says() {
+    play(
+        Sandbox::plugin,
+        common::table::Row::ours,
+        |row, version, call, reply| {
+            let what = format!("{} {:?} in {version}: {reply:?}", row.verb, row.case);
+            assert!(
+                reply.stderr.is_empty() || row.case == Case::NoCommand,
+                "{what}"
+            );
+            match (row.verb, reply.code()) {
+                (_, Some(_)) => {
+                    let error: Value = serde_json::from_str(&reply.stdout).unwrap();
+                    let told = match row.case {
+                        Case::BadJson | Case::EmptyStdin => "1.1.0",
+                        _ => version,
+                    };
+                    assert_eq!(error["cniVersion"], told, "{what}");
+                    for text in ["msg", "details"] {
+                        assert!(!error[text].as_str().unwrap().is_empty(), "{what}");
+                    }
+                }
+                ("ADD", None) => assert_eq!(
+                    reply.stdout.trim_end(),
+                    call.config["prevResult"].to_string(),
+                    "{what}"
+                ),
+                ("VERSION", None) => {
+                    let answer: Value = serde_json::from_str(&reply.stdout).unwrap();
+                    assert_eq!(answer["supportedVersions"], json!(VERSIONS), "{what}");
+                }
+                _ => assert_eq!(reply.stdout, "", "{what}"),
+            }
+        },
+    );
+}
+
+#[test]
+fn the_table_has_every_case_of_every_verb_once() {
+    for verb in ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"] {
+        let mut cases: Vec<_> = TABLE
+            .iter()
+            .filter(|row| row.verb == verb)
+            .map(|row| format!("{:?}", row.case))
+            .collect();
+        cases.sort();
+        cases.dedup();
+        assert_eq!(cases.len(), 13, "{verb}");
+    }
+    assert_eq!(TABLE.len(), 6 * 13);
+}
+
+#[test]
+fn what_the_plugins_before_it_have_made_is_handed_on_to_the_byte() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let odd = "{ \"cniVersion\":\"1.1.0\",  \"interfaces\":[{\"name\":\"net1\",\"mtu\":9000,\"socketPath\":\"/run/x\",\
+               \"pciID\":\"0000:00:1f.6\",\"later\":{\"z\":1,\"a\":[1e2,18446744073709551616,\"\\u00e4\"]}}],\
+               \"unheardOf\":null }";
+    let call = sandbox.call(&plugin, "ADD", "1.1.0");
+    let whole = serde_json::to_string(&call.clone().unset("prevResult").config).unwrap();
+    let stdin = format!(
+        "{},\"prevResult\":{odd}}}",
+        whole.strip_suffix('}').unwrap()
+    );
+    let reply = call.saying(&stdin).must();
+    assert_eq!(reply.stdout.trim_end(), odd);
+}
+
+#[test]
+fn the_version_is_said_as_it_was_asked_for() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let call = sandbox.call(&plugin, "VERSION", "1.1.0");
+    for (stdin, version) in [
+        ("{\"cniVersion\":\"0.4.0\"}", "0.4.0"),
+        ("{\"cniVersion\":\"2.0.0\"}", "2.0.0"),
+        ("", "1.1.0"),
+    ] {
+        let reply = call.clone().saying(stdin).must();
+        let answer: Value = serde_json::from_str(&reply.stdout).unwrap();
+        assert_eq!(answer["cniVersion"], version);
+    }
+}
+
+#[test]
+fn versions_that_it_does_not_speak_are_refused_with_those_that_it_does() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let call = sandbox.call(&plugin, "ADD", "1.1.0");
+    for version in [
+        json!("0.2.0"),
+        json!("0.3.0"),
+        json!("1.2.0"),
+        json!(""),
+        json!(null),
+    ] {
+        let reply = call.clone().set("cniVersion", version.clone()).run();
+        assert_eq!(reply.code(), Some(1), "{version}");
+        assert!(reply.details().contains("0.3.1, 0.4.0, 1.0.0, 1.1.0"));
+    }
+    assert_eq!(call.clone().unset("cniVersion").run().code(), Some(1));
+    assert_eq!(call.set("cniVersion", json!(1)).run().code(), Some(6));
+}
+
+#[test]
+fn a_variable_that_can_not_be_used_is_named() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let call = sandbox.call(&plugin, "ADD", "1.0.0");
+    for (variable, value) in [
+        ("CNI_COMMAND", "add"),
+        ("CNI_COMMAND", "UPDATE"),
+        ("CNI_CONTAINERID", "../../etc"),
+        ("CNI_CONTAINERID", "-x"),
+        ("CNI_CONTAINERID", "a:b"),
+        ("CNI_IFNAME", "sixteen-letters-"),
+        ("CNI_IFNAME", ".."),
+        ("CNI_IFNAME", "a/b"),
+        ("CNI_IFNAME", "a b"),
+        ("CNI_NETNS", "blue"),
+        ("CNI_NETNS", "/etc/passwd"),
+        ("CNI_NETNS", "/proc/self/ns/mnt"),
+        ("CNI_NETNS", ""),
+    ] {
+        let reply = call.clone().with(variable, value).run();
+        assert_eq!(reply.code(), Some(4), "{variable}={value}: {reply:?}");
+        assert!(reply.details().contains(variable), "{reply:?}");
+    }
+    let capitals = call.with("CNI_CONTAINERID", "Pod_1.A-b");
+    capitals.must();
+}
+
+#[test]
+fn the_nodes_own_namespace_is_never_gated() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let own = sandbox
+        .call(&plugin, "ADD", "1.0.0")
+        .with("CNI_NETNS", "/proc/self/ns/net")
+        .run();
+    assert_eq!(own.code(), Some(4));
+    assert!(own.details().contains("vrfgate run"), "{own:?}");
+}
+
+#[test]
+fn a_pod_without_a_vrf_leaves_no_trace() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    let services = json!([{"name": "http", "protocol": "TCP", "port": 8080}]);
+    let add = sandbox
+        .call(&plugin, "ADD", "1.1.0")
+        .set("services", services)
+        .set("required", json!(true));
+    add.must();
+    assert_eq!(sandbox.left(), Vec::<std::path::PathBuf>::new());
+    assert!(sandbox.log().contains("has no VRF"), "{}", sandbox.log());
+}
+
+#[test]
+fn who_starts_it_by_hand_is_told_what_it_is() {
+    let program = env!("CARGO_BIN_EXE_vrfgate-cni");
+    let output = std::process::Command::new(program)
+        .arg("--version")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+}

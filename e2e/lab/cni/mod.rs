@@ -1,0 +1,28 @@
+//! The gate in pods that hold VRFs, by the chained CNI plugin.
+
+mod chain;
+mod many;
+mod pod;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    [pod::tests(), chain::tests(), many::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A configuration that opens one TCP port to the VRFs of a pod.
+fn open(port: u16) -> Value {
+    json!({"services": [{"name": "http", "protocol": "TCP", "port": port}]})
+}
+
+/// As [`open`], to one VRF.
+fn open_to(vrf: &str, port: u16) -> Value {
+    let mut config = open(port);
+    config["vrf"] = vrf.into();
+    config
+}

@@ -1,0 +1,262 @@
+//! The CNI plugin, driven from outside as container runtimes do: by its environment, its stdin and its exit code.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::Host;
+
+static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+static REFERENCE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Which program is the plugin, and where the reference plugins and cnitool are. The first word counts.
+pub fn use_cni(plugin: PathBuf, reference: PathBuf) {
+    let _ = PLUGIN.set(plugin);
+    let _ = REFERENCE.set(reference);
+}
+
+/// What a node keeps of its pods: a BPF file system and a run directory of a test's own.
+#[derive(Debug)]
+pub struct CniNode {
+    home: TempDir,
+}
+
+/// One interface of a pod, and what its network configuration says to the plugin.
+#[derive(Debug)]
+pub struct Interface<'node> {
+    node: &'node CniNode,
+    network: String,
+    container: String,
+    netns: PathBuf,
+    name: String,
+    own: Value,
+}
+
+/// What the plugin answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The error's code; `None` when there was none.
+    pub code: Option<u64>,
+    /// All that it said.
+    pub said: Value,
+}
+
+impl Default for CniNode {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CniNode {
+    /// A node without pods.
+    #[must_use]
+    pub fn new() -> Self {
+        let home = tempfile::Builder::new()
+            .prefix("vrfgate-cni-")
+            .tempdir_in("/run")
+            .unwrap_or_else(|error| panic!("a directory for the plugin: {error}"));
+        let node = Self { home };
+        let made = fs::create_dir(node.bpffs())
+            .and_then(|()| fs::create_dir(node.plugins()))
+            .and_then(|()| {
+                let no_data = None::<&str>;
+                mount(
+                    Some("bpf"),
+                    &node.bpffs(),
+                    Some("bpf"),
+                    MsFlags::empty(),
+                    no_data,
+                )?;
+                symlink(plugin(), node.plugins().join("vrfgate"))
+            });
+        made.unwrap_or_else(|error| panic!("a place for the plugin: {error}"));
+        node
+    }
+
+    /// An interface of the pod that a machine stands for, in the network `blue`.
+    #[must_use]
+    pub fn interface(&self, pod: &Host, name: &str, own: &Value) -> Interface<'_> {
+        let mut all = json!({"bpffs": self.bpffs(), "runDir": self.run_dir()});
+        if let (Some(all), Some(own)) = (all.as_object_mut(), own.as_object()) {
+            all.extend(own.clone());
+        }
+        Interface {
+            node: self,
+            network: "blue".into(),
+            container: pod.netns().name().into(),
+            netns: Path::new("/run/netns").join(pod.netns().name()),
+            name: name.into(),
+            own: all,
+        }
+    }
+
+    /// A place for a file of a test's own.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Everything that is left of anybody.
+    #[must_use]
+    pub fn left(&self) -> Vec<PathBuf> {
+        [self.bpffs().join("vrfgate"), self.run_dir()]
+            .iter()
+            .flat_map(|directory| fs::read_dir(directory).into_iter().flatten())
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect()
+    }
+
+    fn bpffs(&self) -> PathBuf {
+        self.home.path().join("bpf")
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        self.home.path().join("run")
+    }
+
+    /// Where the plugin has the name that configurations call it by.
+    fn plugins(&self) -> PathBuf {
+        self.home.path().join("bin")
+    }
+}
+
+impl Drop for CniNode {
+    fn drop(&mut self) {
+        // With its pins go the gates.
+        let _ = umount2(&self.bpffs(), MntFlags::MNT_DETACH);
+    }
+}
+
+impl Interface<'_> {
+    /// ADD, which must succeed.
+    #[track_caller]
+    pub fn add(&self) {
+        self.must("ADD");
+    }
+
+    /// DEL, which must succeed.
+    #[track_caller]
+    pub fn del(&self) {
+        self.must("DEL");
+    }
+
+    /// A verb that must succeed.
+    #[track_caller]
+    pub fn must(&self, verb: &str) {
+        let answer = self.call(verb);
+        assert!(answer.code.is_none(), "{verb} of {}: {answer:?}", self.name);
+    }
+
+    /// A verb that must be refused with this code, and these words.
+    #[track_caller]
+    pub fn should_refuse(&self, verb: &str, code: u64, words: &str) {
+        let answer = self.call(verb);
+        let details = answer.said["details"].as_str().unwrap_or_default();
+        assert!(
+            answer.code == Some(code) && details.contains(words),
+            "{verb} should say {code}, {words:?}: {answer:?}"
+        );
+    }
+
+    /// A verb, as a chain of plugins comes to it.
+    #[must_use]
+    #[track_caller]
+    pub fn call(&self, verb: &str) -> Answer {
+        let mut config = self.config();
+        config["cniVersion"] = "1.1.0".into();
+        config["name"] = self.network.as_str().into();
+        config["prevResult"] = json!({"cniVersion": "1.1.0", "interfaces": [{"name": self.name}]});
+        let child = Command::new(plugin())
+            .env("CNI_COMMAND", verb)
+            .env("CNI_CONTAINERID", &self.container)
+            .env("CNI_NETNS", &self.netns)
+            .env("CNI_IFNAME", &self.name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let output = child.and_then(|mut child| {
+            if let Some(mut stdin) = child.stdin.take() {
+                stdin.write_all(config.to_string().as_bytes())?;
+            }
+            child.wait_with_output()
+        });
+        let output = output.unwrap_or_else(|error| panic!("the plugin: {error}"));
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Answer {
+            code: (!output.status.success()).then(|| said["code"].as_u64().unwrap_or_default()),
+            said,
+        }
+    }
+
+    /// Has cnitool run a verb of a whole chain on a machine: bridge, host-local, vrf and vrfgate.
+    #[must_use]
+    #[track_caller]
+    pub fn chain(&self, machine: &Host, verb: &str) -> Output {
+        let home = self.node.home.path();
+        let list = json!({
+            "cniVersion": "1.0.0",
+            "name": self.network,
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "bridge": "br-blue",
+                    "isGateway": true,
+                    "ipam": {
+                        "type": "host-local",
+                        "ranges": [[{"subnet": "10.1.0.0/16"}]],
+                        "dataDir": home.join("addresses"),
+                    },
+                },
+                {"type": "vrf", "vrfname": "BLUE"},
+                self.config(),
+            ],
+        });
+        let file = home.join("blue.conflist");
+        if let Err(error) = fs::write(&file, list.to_string()) {
+            panic!("{}: {error}", file.display());
+        }
+        let reference = reference();
+        let paths = [self.node.plugins(), reference.to_owned()];
+        let mut command = Command::new(reference.join("cnitool"));
+        command
+            .args([verb, &self.network])
+            .arg(&self.netns)
+            .env("CNI_IFNAME", &self.name)
+            .env("NETCONFPATH", home)
+            .env(
+                "CNI_PATH",
+                paths.map(|path| path.display().to_string()).join(":"),
+            );
+        let output = machine.netns().enter(|| command.output());
+        output.unwrap_or_else(|error| panic!("cnitool: {error}"))
+    }
+
+    /// The plugin's part of a configuration list.
+    fn config(&self) -> Value {
+        let mut config = self.own.clone();
+        config["type"] = "vrfgate".into();
+        config
+    }
+}
+
+fn plugin() -> &'static Path {
+    PLUGIN
+        .get()
+        .map_or(Path::new("vrfgate-cni"), PathBuf::as_path)
+}
+
+fn reference() -> &'static Path {
+    REFERENCE
+        .get()
+        .map_or(Path::new("/usr/lib/cni"), PathBuf::as_path)
+}
