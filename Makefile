@@ -39,13 +39,14 @@ KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
-# The operator with a real kube-apiserver and etcd. TESTS=part of a name.
-OPERATOR := -p vrfgate-operator -p vrfgate-cluster
+# The operator with a real kube-apiserver and etcd, and with a node that is a VM. TESTS=part of a name.
+CLUSTER := -p vrfgate-operator -p vrfgate-e2e -p vrfgate-cluster
 test-k8s:
-	$(TOOLS)/packages.sh build lab
+	$(TOOLS)/packages.sh build lab vm
 	$(TOOLS)/kubernetes.sh >/dev/null
-	cargo build $(OPERATOR) --bin vrfgate --test cluster
-	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test $(OPERATOR) --test cluster -- $(TESTS)
+	$(TOOLS)/kernels.sh 6.12 >/dev/null
+	cargo build $(CLUSTER) --bins --test cluster
+	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(TESTS)
 
 # Rebuilds the committed BPF objects from ebpf/program.
 object:

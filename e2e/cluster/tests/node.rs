@@ -73,12 +73,12 @@ impl Machine {
         arguments.extend(self.places());
         let environment = [("KUBECONFIG", self.kubeconfig.display().to_string())];
         let home: &Path = self.home.path();
-        Process::start("agent", &program(), &arguments, &environment, home).unwrap()
+        Process::start("agent", &program("vrfgate"), &arguments, &environment, home).unwrap()
     }
 
     /// What `vrfgate status` says.
     fn status(&self) -> Value {
-        let output = Command::new(program())
+        let output = Command::new(program("vrfgate"))
             .args(["status", "-o", "json"])
             .args(self.places())
             .output()
