@@ -149,10 +149,10 @@ impl Node {
 
     /// Everything on this machine that vrfgate touches.
     fn state(&self) -> String {
-        let mut state = self.router.routing();
+        let mut state = vec![self.router.routing()];
         for name in ["tcp", "udp"] {
             let name = format!("net.ipv4.{name}_l3mdev_accept");
-            state += &format!("\n{name} = {}", self.router.sysctl(&name));
+            state.push(format!("{name} = {}", self.router.sysctl(&name)));
         }
         // Neither directory need be there.
         for command in [
@@ -162,8 +162,9 @@ impl Node {
         ] {
             let output = Command::new("sh").args(["-c", command]).output();
             let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
-            state += &format!("\n{command}:\n{}", String::from_utf8_lossy(&output.stdout));
+            state.push(format!("{command}:"));
+            state.push(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        state
+        state.join("\n")
     }
 }

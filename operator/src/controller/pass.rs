@@ -38,6 +38,8 @@ pub struct Pass {
     events: Events,
     /// Statuses written last, by the leak's uid.
     statuses: Recent<VrfLeakStatus>,
+    /// Finalizers of leaks that were new, by the leak's uid.
+    finalizers: Recent<Vec<String>>,
 }
 
 impl Pass {
@@ -49,6 +51,7 @@ impl Pass {
             world,
             metrics,
             statuses: Recent::default(),
+            finalizers: Recent::default(),
         }
     }
 
@@ -56,13 +59,14 @@ impl Pass {
     pub fn forget(&mut self) {
         self.gates.forget();
         self.statuses.clear();
+        self.finalizers.clear();
     }
 
     /// Brings everything in line, while this replica leads. How many writes failed.
     pub async fn run(&mut self, leading: &watch::Receiver<bool>) -> usize {
         let started = Instant::now();
-        let view = View::new(&self.world);
-        let mut failures = self.hold_new_leaks(&view).await;
+        let mut view = View::new(&self.world);
+        let mut failures = self.hold_new_leaks(&mut view).await;
 
         let placed: Vec<FleetLeak> = view.leaks.iter().filter_map(placeable).cloned().collect();
         let plans: BTreeMap<&str, NodePlan> = view
@@ -101,14 +105,29 @@ impl Pass {
         failures
     }
 
-    /// No leak reaches a node before it is sure to be taken back from there.
-    async fn hold_new_leaks(&self, view: &View) -> usize {
+    /// No leak reaches a node before it is sure to be taken back from there. Leaks that are held from now on are
+    /// so in this view already: nodes shall not be written to once without and once with them.
+    async fn hold_new_leaks(&mut self, view: &mut View) -> usize {
         let mut failures = 0;
-        let new = view.leaks.iter().map(|leak| &leak.object);
-        for leak in new.filter(|leak| !is_deleted(leak) && !is_held(leak)) {
-            let mut finalizers = leak.finalizers().to_vec();
+        for leak in &mut view.leaks {
+            let object = &mut leak.object;
+            let uid = object.uid().unwrap_or_default();
+            let held = self.finalizers.get(&uid, |_| is_held(object));
+            if let Some(finalizers) = held {
+                // The cache lags behind. Taken at its word, it would have the leak taken back from its nodes.
+                Arc::make_mut(object).metadata.finalizers = Some(finalizers.clone());
+            }
+            if is_deleted(object) || is_held(object) {
+                continue;
+            }
+            let mut finalizers = object.finalizers().to_vec();
             finalizers.push(FINALIZER.to_owned());
-            failures += self.write_finalizers(leak, &finalizers).await;
+            let written = self.write_finalizers(object, &finalizers).await;
+            if written.is_ok() {
+                Arc::make_mut(object).metadata.finalizers = Some(finalizers.clone());
+                self.finalizers.note(&uid, finalizers);
+            }
+            failures += self.outcome("finalizer", object, written);
         }
         failures
     }
@@ -120,24 +139,25 @@ impl Pass {
         info!(leak = leak.name_any(), "every node has let go of it");
         let others = leak.finalizers().iter().filter(|name| *name != FINALIZER);
         let finalizers: Vec<String> = others.cloned().collect();
-        self.write_finalizers(leak, &finalizers).await
+        let written = self.write_finalizers(leak, &finalizers).await;
+        self.outcome("finalizer", leak, written)
     }
 
-    async fn write_finalizers(&self, leak: &VrfLeak, finalizers: &[String]) -> usize {
+    async fn write_finalizers(
+        &self,
+        leak: &VrfLeak,
+        finalizers: &[String],
+    ) -> Result<VrfLeak, Error> {
         // The version makes sure that nobody else's finalizer is lost.
         let patch = json!({"metadata": {
             "resourceVersion": leak.resource_version(),
             "finalizers": finalizers,
         }});
-        let written = self
-            .leaks
-            .patch(
-                &leak.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
-            .await;
-        self.outcome("finalizer", leak, written)
+        let parameters = PatchParams::default();
+        let patch = Patch::Merge(&patch);
+        self.leaks
+            .patch(&leak.name_any(), &parameters, &patch)
+            .await
     }
 
     async fn write_status(&mut self, leak: &VrfLeak, status: VrfLeakStatus) -> usize {
