@@ -12,4 +12,5 @@ pub mod compile;
 pub mod controller;
 pub mod explain;
 pub mod node;
+mod outage;
 mod serve;

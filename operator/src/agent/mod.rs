@@ -36,6 +36,7 @@ use crate::{
     clear::clear,
     compile::{Leak, MarkMask},
     node::{Keeper, Report, Stir, collect_leftovers},
+    outage::Outage,
     serve::{self, Health},
 };
 
@@ -100,8 +101,9 @@ pub async fn run(
     let client = Client::try_default()
         .await
         .context("finding the cluster, by KUBECONFIG or as a pod's service account")?;
-    let mut object = object::watch(&client, &options.node);
-    let reporter = Reporter::start(&client, &options.node);
+    let outage = Outage::default();
+    let mut object = object::watch(&client, &options.node, outage.clone());
+    let reporter = Reporter::start(&client, &options.node, outage);
     agent.tell_health();
     if let Some(address) = options.serve_on {
         let unready = Arc::clone(&agent.unready);
