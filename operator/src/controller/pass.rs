@@ -84,6 +84,7 @@ impl Pass {
         failures += self.gates.write(&wanted, leading).await;
 
         let gates = self.gates.current();
+        let now = this_second();
         let mut ready = 0;
         for leak in &view.leaks {
             if !*leading.borrow() {
@@ -94,9 +95,12 @@ impl Pass {
                 failures += self.let_go(&leak.object).await;
                 continue;
             }
-            let status = status::status(leak, &findings, Timestamp::now());
+            let former = self.last_status(&leak.object);
+            let status = status::status(leak, former.as_ref(), &findings, now);
             ready += usize::from(is_ready(&status));
-            failures += self.write_status(&leak.object, status).await;
+            if former.as_ref() != Some(&status) {
+                failures += self.write_status(&leak.object, former, status).await;
+            }
         }
         self.count(&view, &gates, ready);
         self.metrics
@@ -160,14 +164,21 @@ impl Pass {
             .await
     }
 
-    async fn write_status(&mut self, leak: &VrfLeak, status: VrfLeakStatus) -> usize {
+    /// The status that was written last, which the cache may not know yet.
+    fn last_status(&mut self, leak: &VrfLeak) -> Option<VrfLeakStatus> {
         let uid = leak.uid().unwrap_or_default();
         let known = leak.status.as_ref();
         let written = self.statuses.get(&uid, |written| known == Some(written));
-        if written.or(known) == Some(&status) {
-            return 0;
-        }
-        let former = written.or(known).cloned();
+        written.or(known).cloned()
+    }
+
+    async fn write_status(
+        &mut self,
+        leak: &VrfLeak,
+        former: Option<VrfLeakStatus>,
+        status: VrfLeakStatus,
+    ) -> usize {
+        let uid = leak.uid().unwrap_or_default();
         let patch = json!({
             "apiVersion": "vrfgate.dev/v1alpha1",
             "kind": "VrfLeak",
@@ -225,6 +236,12 @@ impl Pass {
         let unready = view.leaks.len().saturating_sub(ready);
         self.metrics.set_leaks("unready", unready);
     }
+}
+
+/// As exact as it is in the API: what was written shall equal what comes back.
+fn this_second() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn is_deleted(leak: &VrfLeak) -> bool {
