@@ -1,6 +1,11 @@
 //! Words that tests of the controller are written in.
 
-use std::{collections::BTreeMap, fmt::Debug, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use k8s_openapi::api::{
     coordination::v1::Lease,
@@ -259,6 +264,7 @@ impl<'a> Kit<'a> {
         Controller {
             process: process.unwrap(),
             pages: Pages { port },
+            slices: self.slices.clone(),
         }
     }
 }
@@ -275,6 +281,7 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Controller {
     pub process: Process,
     pages: Pages,
+    slices: Api<EndpointSlice>,
 }
 
 impl Controller {
@@ -292,6 +299,18 @@ impl Controller {
     pub async fn looks_again(&self) {
         let looks = || self.metric("vrfgate_controller_pass_seconds_count");
         let before = looks();
+        // It may have looked already at whatever was done: this is something new, and no leak's business.
+        let at = format!("{:?}", SystemTime::now());
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "nobodys", "annotations": {"at": at}},
+            "addressType": "IPv4", "endpoints": [],
+        });
+        let parameters = PatchParams::apply("test").force();
+        self.slices
+            .patch("nobodys", &parameters, &Patch::Apply(slice))
+            .await
+            .unwrap();
         eventually("another look at the cluster", async || {
             let now = looks();
             sleep(QUIET).await;
