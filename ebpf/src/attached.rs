@@ -1,4 +1,5 @@
-//! A gate as the kernel holds it: link, program and maps; how they are made, found again and checked.
+//! A gate as the kernel holds it: two attached programs and their maps; how they are made, found again and
+//! checked.
 
 use std::{
     io,
@@ -6,16 +7,13 @@ use std::{
     path::Path,
 };
 
-use aya::{
-    Ebpf,
-    maps::MapError,
-    programs::{ProgramError, links::FdLink},
-};
+use aya::{Ebpf, maps::MapError};
 
 use vrfgate_abi::LAYOUT;
 
 use crate::{
     Capacity, Error, Netns, RuleSet, TestPacket, TestRun,
+    attachment::Attachment,
     encode::Tables,
     error::{Doing, causes},
     maps::{self, Maps},
@@ -26,11 +24,11 @@ use crate::{
     sys,
 };
 
-/// Handles on what the kernel holds. The link's descriptor keeps the gate attached even if somebody removes
-/// the pins while we live.
+/// Handles on what the kernel holds.
 pub(crate) struct Attached {
-    link: OwnedFd,
-    program: OwnedFd,
+    pub(crate) gate: Attachment,
+    /// Decides where the gate doesn't: it takes two detached links to open the door.
+    pub(crate) guard: Attachment,
     pub(crate) maps: Maps,
     /// Every map by name, those too that only the program uses, so that all can be pinned again.
     held: Vec<(&'static str, OwnedFd)>,
@@ -47,27 +45,23 @@ impl Attached {
             netns: netns.to_string(),
             why,
         };
-        let link = match sys::open_pin(&pins.link()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(not_in_force("the pinned link is missing".into()));
-            }
-            link => link.doing(|| format!("opening {}", pins.link().display()))?,
-        };
-        // A pin outlives its namespace; then the link says 0, as it does when it was detached.
-        if sys::link_info(link.as_fd()).doing(looking)?.netns == 0 {
-            return Err(not_in_force(
-                "its link has been detached, or is of a namespace that is gone".into(),
-            ));
-        }
         let known = layout_name(LAYOUT);
         match pins.layouts().doing(looking)?.as_slice() {
             [found] if *found == known => {}
             [found] if is_older(found) => {
-                return Err(Error::OldLayout {
-                    directory: pins.directory().to_owned(),
-                    found: found.clone(),
+                // All that is known of an older gate: whether its link, which every layout has, is attached.
+                let link =
+                    sys::open_pin(&pins.gate().link).and_then(|link| sys::link_info(link.as_fd()));
+                return Err(match link {
+                    Ok(link) if link.netns == netns.id().0 => Error::OldLayout {
+                        directory: pins.directory().to_owned(),
+                        found: found.clone(),
+                    },
+                    Ok(_) => not_in_force("its link has been detached".into()),
+                    Err(error) => not_in_force(format!("opening its link: {error}")),
                 });
             }
+            [] => return Err(not_in_force("its maps are missing".into())),
             found => {
                 return Err(Error::Layout {
                     directory: pins.directory().to_owned(),
@@ -79,52 +73,54 @@ impl Attached {
         if let Some(missing) = pins.missing().doing(looking)? {
             return Err(not_in_force(format!("{} is missing", missing.display())));
         }
-        let program = sys::open_pin(&pins.program())
-            .doing(|| format!("opening {}", pins.program().display()))?;
-        let maps = Maps::open_pinned(pins).map_err(|cause| map_error("opening", netns, cause))?;
         let attached = Self {
-            link,
-            program,
-            maps,
+            gate: Attachment::open(&pins.gate())?,
+            guard: Attachment::open(&pins.guard())?,
+            maps: Maps::open_pinned(pins).map_err(|cause| map_error("opening", netns, cause))?,
             held: hold(pins).doing(looking)?,
         };
         attached.verify(netns)?;
         Ok(Some(attached))
     }
 
-    /// Whether the kernel runs our program, by our link, in this namespace.
+    /// Whether the kernel runs the gate or its guard in this namespace.
     pub(crate) fn verify(&self, netns: &Netns) -> Result<(), Error> {
-        let asking = || format!("asking the kernel about the gate of {netns}");
-        let link = sys::link_info(self.link.as_fd()).doing(asking)?;
-        let program = sys::program_id(self.program.as_fd()).doing(asking)?;
-        let running = sys::programs_of(netns.as_fd()).doing(asking)?;
-        let why = if link.netns != netns.id().0 {
-            "its link has been detached"
-        } else if link.program != program {
-            "its link runs another program"
-        } else if !running.contains(&program) {
-            "the kernel doesn't list its program"
-        } else {
-            return Ok(());
+        let [gate, guard] = self.faults(netns)?;
+        match gate.filter(|_| guard.is_some()) {
+            None => Ok(()),
+            Some(why) => Err(Error::NotInForce {
+                netns: netns.to_string(),
+                why: why.into(),
+            }),
+        }
+    }
+
+    /// Whether the kernel runs both.
+    pub(crate) fn is_whole(&self, netns: &Netns) -> Result<bool, Error> {
+        Ok(self.faults(netns)?.iter().all(Option::is_none))
+    }
+
+    fn faults(&self, netns: &Netns) -> Result<[Option<&'static str>; 2], Error> {
+        let ask = || -> io::Result<_> {
+            let running = sys::programs_of(netns.as_fd())?;
+            Ok([
+                self.gate.fault(netns, &running)?,
+                self.guard.fault(netns, &running)?,
+            ])
         };
-        Err(Error::NotInForce {
-            netns: netns.to_string(),
-            why: why.into(),
-        })
+        ask().doing(|| format!("asking the kernel about the gate of {netns}"))
     }
 
     /// Pins everything anew, in the place of what is left of the pins.
     pub(crate) fn pin_again(&self, pins: &Pins) -> io::Result<()> {
         let staging = pins.stage()?;
-        let maps = self.held.iter().map(|(name, map)| (staging.map(name), map));
-        let others = [
-            (staging.program(), &self.program),
-            (staging.link(), &self.link),
-        ];
-        for (path, object) in maps.chain(others) {
-            sys::pin(object.as_fd(), &path)?;
+        for (name, map) in &self.held {
+            let path = staging.map(name);
+            sys::pin(map.as_fd(), &path)?;
             restrict(&path)?;
         }
+        self.gate.pin(&staging.gate())?;
+        self.guard.pin(&staging.guard())?;
         if pins.exist()? {
             pins.replace(&staging)?;
         } else {
@@ -133,14 +129,9 @@ impl Attached {
         pins.sweep()
     }
 
-    /// Kernel-wide number of the program.
-    pub(crate) fn program_id(&self) -> io::Result<u32> {
-        sys::program_id(self.program.as_fd())
-    }
-
-    /// One run of the program on a made-up packet.
+    /// Runs of the gate on a made-up packet.
     pub(crate) fn test_run(&self, packet: &TestPacket, repeat: u32) -> io::Result<TestRun> {
-        sys::test_run(self.program.as_fd(), packet, repeat)
+        self.gate.test_run(packet, repeat)
     }
 }
 
@@ -164,7 +155,7 @@ pub(crate) fn build(
     maps.check_room(&tables)?;
     maps.transition(&Tables::default(), &tables)
         .map_err(|cause| map_error("filling", netns, cause))?;
-    let attached = attach(netns, &mut object, maps, pins, &staging)?;
+    let attached = attach(netns, &mut object, maps, &staging)?;
     Ok((attached, tables, staging))
 }
 
@@ -177,7 +168,7 @@ pub(crate) fn rebuild(
 ) -> Result<(Attached, Pins), Error> {
     let object = object::load(&Capacity::default(), netns.id(), listeners, Some(pins))?;
     let (mut object, maps, staging) = stage(pins, netns, object)?;
-    let attached = attach(netns, &mut object, maps, pins, &staging)?;
+    let attached = attach(netns, &mut object, maps, &staging)?;
     Ok((attached, staging))
 }
 
@@ -199,41 +190,15 @@ fn stage(pins: &Pins, netns: &Netns, object: Ebpf) -> Result<(Ebpf, Maps, Pins),
     Ok((object, maps, staging))
 }
 
-/// Attaches an object's program, beside whatever is attached already.
-fn attach(
-    netns: &Netns,
-    object: &mut Ebpf,
-    maps: Maps,
-    pins: &Pins,
-    staging: &Pins,
-) -> Result<Attached, Error> {
-    let program_error = |cause: ProgramError| Error::Program {
-        netns: netns.to_string(),
-        cause,
-    };
-    let program = object::program(object).map_err(program_error)?;
-    let link = program
-        .attach(netns)
-        .and_then(|id| program.take_link(id))
-        .map_err(program_error)?;
-    program
-        .pin(staging.program())
-        .map_err(|error| pinning(pins, causes(&error)))?;
-    let link = FdLink::from(link)
-        .pin(staging.link())
-        .map_err(|error| pinning(pins, causes(&error)))?;
-    for path in [staging.program(), staging.link()] {
-        restrict(&path).doing(|| format!("restricting {}", path.display()))?;
-    }
+/// Attaches an object's programs, after whatever is attached already. The guard comes last: it asks whether the
+/// gate has decided.
+fn attach(netns: &Netns, object: &mut Ebpf, maps: Maps, staging: &Pins) -> Result<Attached, Error> {
     let attached = Attached {
-        link: sys::open_pin(&staging.link())
-            .doing(|| format!("opening {}", staging.link().display()))?,
-        program: sys::open_pin(&staging.program())
-            .doing(|| format!("opening {}", staging.program().display()))?,
+        gate: Attachment::make(object, object::GATE, netns, &staging.gate())?,
+        guard: Attachment::make(object, object::GUARD, netns, &staging.guard())?,
         maps,
         held: hold(staging).doing(|| format!("opening {}", staging.directory().display()))?,
     };
-    drop(link);
     attached.verify(netns)?;
     Ok(attached)
 }

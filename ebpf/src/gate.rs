@@ -184,12 +184,13 @@ impl Gate {
         }))
     }
 
-    /// Whether the gate runs the program that this version of vrfgate would attach, and asks the tracker that
-    /// there is now.
+    /// Whether the gate runs the programs that this version of vrfgate would attach, by both its links, and
+    /// asks the tracker that there is now.
     #[must_use]
     pub fn is_current(&self) -> bool {
         let pins = self.store.pins(self.netns.id());
-        self.record.is_current() && self.tracker.is_asked_by(&pins)
+        let whole = self.attached.is_whole(&self.netns).unwrap_or(false);
+        whole && self.record.is_current() && self.tracker.is_asked_by(&pins)
     }
 
     /// How the gate learns of listeners that are bound to a VRF.
@@ -198,8 +199,8 @@ impl Gate {
         self.tracker.tracing()
     }
 
-    /// Puts this version's program into the place of whatever is there. Rules and counters stay, and there
-    /// is no moment without a gate: the old program goes when the new one is in force.
+    /// Puts this version's programs into the place of whatever is there. Rules and counters stay, and there
+    /// is no moment without a gate: the old programs go when the new ones are in force.
     pub fn renew(&mut self) -> Result<(), Error> {
         self.verify()?;
         let pins = self.store.pins(self.netns.id());
@@ -208,7 +209,7 @@ impl Gate {
         pins.replace(&staging)
             .and_then(|()| pins.sweep())
             .doing(|| format!("publishing {}", pins.directory().display()))?;
-        // The old link's last descriptor goes here.
+        // The last descriptors of the old links go here.
         self.attached = attached;
         self.record.renew();
         self.save_record()
@@ -243,8 +244,8 @@ impl Gate {
         Ok(changes)
     }
 
-    /// Makes sure that the kernel still runs this gate for its namespace. If not, the sysctls are set to 0
-    /// at once.
+    /// Makes sure that the kernel still runs this gate, or its guard, for its namespace. If neither, the
+    /// sysctls are set to 0 at once.
     pub fn verify(&self) -> Result<(), Error> {
         let result = self.attached.verify(&self.netns);
         if let Err(Error::NotInForce { .. }) = result {

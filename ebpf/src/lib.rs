@@ -9,6 +9,7 @@
 //! process goes on from there.
 
 mod attached;
+mod attachment;
 mod decisions;
 mod encode;
 mod error;

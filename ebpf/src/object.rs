@@ -10,8 +10,9 @@ use crate::{Error, NetnsId, store::Pins};
 const OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("VRFGATE_OBJECTS"), "/vrfgate.bpf.o"));
 
-/// Name of the program in the object.
-const PROGRAM: &str = "vrfgate";
+/// Names of the two programs in the object.
+pub(crate) const GATE: &str = "vrfgate";
+pub(crate) const GUARD: &str = "vrfgate_guard";
 
 /// How much the maps of one gate can hold. Memory is taken as entries come, except for counters
 /// (24 bytes a slot and possible CPU) and events.
@@ -53,7 +54,7 @@ pub(crate) const fn fingerprint(object: &[u8]) -> u64 {
     hash
 }
 
-/// Loads the object's maps for a namespace's gate; the program follows with [`program`]. The tracker's map is
+/// Loads the object's maps for a namespace's gate; its programs follow with [`program`]. The tracker's map is
 /// used as it is pinned; with `pinned`, so are all others.
 pub(crate) fn load(
     capacity: &Capacity,
@@ -86,10 +87,13 @@ pub(crate) fn load(
         .map_err(Error::Load)
 }
 
-/// The program of a loaded object, in the kernel.
-pub(crate) fn program(object: &mut Ebpf) -> Result<&mut SkLookup, aya::programs::ProgramError> {
+/// A program of a loaded object, in the kernel.
+pub(crate) fn program<'a>(
+    object: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SkLookup, aya::programs::ProgramError> {
     let program: &mut SkLookup = object
-        .program_mut(PROGRAM)
+        .program_mut(name)
         .ok_or(aya::programs::ProgramError::NotLoaded)?
         .try_into()?;
     program.load()?;

@@ -125,12 +125,16 @@ fn release(store: &Store, lock: Lock) -> Result<(), Error> {
 }
 
 fn is_attached(pins: &Pins) -> Result<bool, Error> {
-    let looking = || format!("looking at {}", pins.link().display());
-    match sys::open_pin(&pins.link()) {
-        Ok(link) => Ok(sys::link_info(link.as_fd()).doing(looking)?.netns != 0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).doing(looking),
+    for link in [pins.gate().link, pins.guard().link] {
+        let looking = || format!("looking at {}", link.display());
+        match sys::open_pin(&link) {
+            Ok(link) if sys::link_info(link.as_fd()).doing(looking)?.netns != 0 => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).doing(looking),
+        }
     }
+    Ok(false)
 }
 
 /// Inode of the machine's first PID namespace (`PROC_PID_INIT_INO` of `<linux/proc_ns.h>`): who is in it sees

@@ -31,11 +31,11 @@ impl fmt::Display for OtherProgram {
 }
 
 /// The programs of a namespace but for `ours`.
-pub(crate) fn beside(ours: u32, netns: &Netns) -> Result<Vec<OtherProgram>, Error> {
+pub(crate) fn beside(ours: [u32; 2], netns: &Netns) -> Result<Vec<OtherProgram>, Error> {
     let others: Vec<u32> = sys::programs_of(netns.as_fd())
         .doing(|| format!("asking the kernel for the sk_lookup programs of {netns}"))?
         .into_iter()
-        .filter(|program| *program != ours)
+        .filter(|program| !ours.contains(program))
         .collect();
     // Nothing but the number is asked of the kernel while there is none, which is nearly always.
     if others.is_empty() {

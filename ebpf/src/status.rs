@@ -19,6 +19,8 @@ pub struct GateStatus {
     pub netns: NetnsId,
     /// Kernel-wide number of the BPF program (`bpftool prog show id N`).
     pub program_id: u32,
+    /// The same of the program that stands in for it when its link is detached.
+    pub guard_program_id: u32,
     /// Version of the map layout.
     pub layout: u32,
     /// `net.ipv4.tcp_l3mdev_accept` and its UDP kin.
@@ -142,9 +144,8 @@ pub(crate) fn of(
     }
     Ok(GateStatus {
         netns: netns.id(),
-        program_id: attached
-            .program_id()
-            .doing(|| format!("asking the kernel about the gate of {netns}"))?,
+        program_id: attached.gate.program_id(),
+        guard_program_id: attached.guard.program_id(),
         layout: LAYOUT,
         sysctls: SysctlStatus {
             now: L3mdevAccept::read(netns)

@@ -164,11 +164,19 @@ impl Store {
     }
 }
 
-/// The pins of one gate: `link`, `program`, and the maps in a directory named after their layout.
+/// The pins of one gate: `link` and `program` of the gate itself, the same of its guard, and the maps in a
+/// directory named after their layout.
 #[derive(Clone, Debug)]
 pub(crate) struct Pins {
     root: PathBuf,
     directory: PathBuf,
+}
+
+/// Where a program and the link that attaches it are pinned.
+#[derive(Clone, Debug)]
+pub(crate) struct AttachmentPins {
+    pub(crate) link: PathBuf,
+    pub(crate) program: PathBuf,
 }
 
 impl Pins {
@@ -180,22 +188,33 @@ impl Pins {
         self.directory.try_exists()
     }
 
-    pub(crate) fn link(&self) -> PathBuf {
-        self.directory.join("link")
+    /// Of the gate itself.
+    pub(crate) fn gate(&self) -> AttachmentPins {
+        self.attachment("link", "program")
     }
 
-    pub(crate) fn program(&self) -> PathBuf {
-        self.directory.join("program")
+    pub(crate) fn guard(&self) -> AttachmentPins {
+        self.attachment("guard-link", "guard-program")
+    }
+
+    fn attachment(&self, link: &str, program: &str) -> AttachmentPins {
+        AttachmentPins {
+            link: self.directory.join(link),
+            program: self.directory.join(program),
+        }
     }
 
     pub(crate) fn map(&self, name: &str) -> PathBuf {
         self.directory.join(layout_name(LAYOUT)).join(name)
     }
 
-    /// A pin besides the link that a gate of our layout has and this one has not.
+    /// A pin that a gate of our layout has and this one has not.
     pub(crate) fn missing(&self) -> io::Result<Option<PathBuf>> {
         let maps = crate::maps::ALL.iter().map(|name| self.map(name));
-        for path in maps.chain([self.program()]) {
+        let attachments = [self.gate(), self.guard()]
+            .into_iter()
+            .flat_map(|pins| [pins.link, pins.program]);
+        for path in attachments.chain(maps) {
             if !path.try_exists()? {
                 return Ok(Some(path));
             }
@@ -205,7 +224,7 @@ impl Pins {
 
     /// Whether everything is there that a gate of our layout has.
     pub(crate) fn intact(&self) -> io::Result<bool> {
-        Ok(self.link().try_exists()? && self.missing()?.is_none())
+        Ok(self.missing()?.is_none())
     }
 
     /// Layouts found beside the pinned link: one, unless somebody else was here.

@@ -6,10 +6,10 @@ mod common;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use aya::maps::{HashMap, Map, MapData};
-use common::{Sandbox, detach_link, from_sources, packet, rule, vrf};
+use common::{Sandbox, detach_gate, from_sources, packet, rule, vrf};
 use vrfgate_abi::{RuleKey, RuleValue};
 use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, Hits, Mode, Netns,
+    Capacity, Changes, Error, Gate, Hits, LAYOUT, Mode, Netns,
     Protocol::{Tcp, Udp},
     RuleError, RuleSet, Store, Vrf, sk_lookup_programs,
 };
@@ -37,7 +37,7 @@ fn open_sysctls(sandbox: &Sandbox) -> (bool, bool) {
 }
 
 #[test]
-fn a_link_detached_by_force_closes_the_sysctls_of_a_gate_that_is_held() {
+fn both_links_detached_by_force_close_the_sysctls_of_a_gate_that_is_held() {
     let sandbox = Sandbox::new();
     let mut gate = sandbox.attach(&vrf(
         0,
@@ -46,7 +46,7 @@ fn a_link_detached_by_force_closes_the_sysctls_of_a_gate_that_is_held() {
     ));
     gate.verify().unwrap();
     assert_eq!(open_sysctls(&sandbox), (true, true));
-    detach_link(&sandbox.pins().join("link"));
+    detach_gate(&sandbox);
     assert!(matches!(gate.verify(), Err(Error::NotInForce { .. })));
     assert_eq!(open_sysctls(&sandbox), (false, false));
 
@@ -55,15 +55,15 @@ fn a_link_detached_by_force_closes_the_sysctls_of_a_gate_that_is_held() {
 }
 
 #[test]
-fn a_link_detached_by_force_closes_the_sysctls_when_the_gate_is_taken_over_or_changed() {
+fn both_links_detached_by_force_close_the_sysctls_when_the_gate_is_taken_over_or_changed() {
     let sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
-    detach_link(&sandbox.pins().join("link"));
+    detach_gate(&sandbox);
     assert!(matches!(sandbox.open(), Err(Error::NotInForce { .. })));
     assert_eq!(open_sysctls(&sandbox), (false, false));
 
     let mut gate = sandbox.attach(&ssh());
-    detach_link(&sandbox.pins().join("link"));
+    detach_gate(&sandbox);
     assert!(matches!(gate.apply(&ssh()), Err(Error::NotInForce { .. })));
     assert_eq!(open_sysctls(&sandbox), (false, false));
 }
@@ -74,7 +74,7 @@ fn a_gate_that_runs_by_somebody_elses_link_only_is_not_in_force() {
     let gate = sandbox.attach(&ssh());
     let mut program = aya::programs::SkLookup::from_pin(sandbox.pins().join("program")).unwrap();
     program.attach(sandbox.netns()).unwrap();
-    detach_link(&sandbox.pins().join("link"));
+    detach_gate(&sandbox);
     assert_eq!(sk_lookup_programs(&sandbox.netns()).unwrap().len(), 1);
     assert!(matches!(gate.verify(), Err(Error::NotInForce { .. })));
     assert_eq!(open_sysctls(&sandbox), (false, false));
@@ -111,7 +111,7 @@ fn rules_that_do_not_fit_leave_a_namespace_without_a_gate_as_it_was() {
 
 /// Puts an entry into the gate's map of rules that the gate does not know of.
 fn intrude(sandbox: &Sandbox, port: u16) {
-    let map = MapData::from_pin(sandbox.pins().join("v1/rules")).unwrap();
+    let map = MapData::from_pin(sandbox.pins().join(format!("v{LAYOUT}/rules"))).unwrap();
     let mut rules: HashMap<_, RuleKey, RuleValue> = Map::HashMap(map).try_into().unwrap();
     let key = RuleKey {
         vrf: 0,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use aya::{Ebpf, programs::SkLookup};
-use common::{Sandbox, detach_link, packet, rule, vrf};
+use common::{Sandbox, detach_gate, packet, rule, vrf};
 use vrfgate_ebpf::{
     Fate, Gate, LAYOUT, Mended, Mode, NetnsId, Protocol::Tcp, RuleSet, collect_orphan,
     collect_orphans,
@@ -144,7 +144,7 @@ fn what_a_gate_leaves_of_itself_goes_after_its_namespace() {
 fn a_gate_that_was_only_detached_keeps_what_it_owes_to_its_namespace() {
     let sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
-    detach_link(&sandbox.pins().join("link"));
+    detach_gate(&sandbox);
     assert_eq!(collect_orphans(&sandbox.store).unwrap(), []);
     assert!(record(&sandbox, sandbox.netns().id()).exists());
 }
@@ -154,7 +154,7 @@ fn what_somebody_looks_after_is_not_collected() {
     let sandbox = Sandbox::new();
     let gate = sandbox.attach(&ssh());
     let id = sandbox.netns().id();
-    detach_link(&sandbox.pins().join("link"));
+    detach_gate(&sandbox);
     assert_eq!(collect_orphan(&sandbox.store, id).unwrap(), Fate::Alive);
     drop(gate);
 }

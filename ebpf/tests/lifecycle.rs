@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use common::{Sandbox, from_sources, packet, rule, vrf};
 use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, L3mdevAccept, Mended, Mode,
+    Capacity, Changes, Error, Gate, L3mdevAccept, LAYOUT, Mended, Mode,
     Protocol::{Tcp, Udp},
     RuleError, RuleSet,
 };
@@ -192,13 +192,24 @@ fn a_namespace_has_one_gate() {
 fn pins_of_another_layout_are_refused_and_stay_in_force() {
     let sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
-    fs::rename(sandbox.pins().join("v1"), sandbox.pins().join("v9")).unwrap();
+    fs::rename(
+        sandbox.pins().join(format!("v{LAYOUT}")),
+        sandbox.pins().join("v9"),
+    )
+    .unwrap();
     for error in [sandbox.open().err(), sandbox.try_attach(&ssh()).err()] {
         let error = error.unwrap().to_string();
-        assert!(error.contains("v9") && error.contains("v1"), "{error}");
+        assert!(
+            error.contains("v9") && error.contains(&format!("v{LAYOUT}")),
+            "{error}"
+        );
     }
     assert!(sandbox.sysctl("tcp"));
-    fs::rename(sandbox.pins().join("v9"), sandbox.pins().join("v1")).unwrap();
+    fs::rename(
+        sandbox.pins().join("v9"),
+        sandbox.pins().join(format!("v{LAYOUT}")),
+    )
+    .unwrap();
     assert!(passes(&sandbox.open().unwrap().unwrap(), "192.0.2.1:22"));
 }
 
@@ -313,8 +324,10 @@ fn only_root_and_its_group_can_look_at_the_pins() {
     let pins = sandbox.pins();
     assert_eq!(mode(pins.parent().unwrap()), 0o750);
     assert_eq!(mode(&pins), 0o750);
-    assert_eq!(mode(&pins.join("v1")), 0o750);
-    for file in ["link", "program", "v1/rules", "v1/vrfs", "v1/events"] {
+    assert_eq!(mode(&pins.join(format!("v{LAYOUT}"))), 0o750);
+    let maps = ["rules", "vrfs", "events"].map(|map| format!("v{LAYOUT}/{map}"));
+    let attachments = ["link", "program", "guard-link", "guard-program"];
+    for file in attachments.map(str::to_owned).iter().chain(&maps) {
         assert_eq!(mode(&pins.join(file)), 0o640, "{file}");
     }
 }

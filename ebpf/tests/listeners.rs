@@ -11,7 +11,7 @@ use std::{
 
 use common::{Sandbox, packet, vrf};
 use socket2::{Domain, Socket, Type};
-use vrfgate_ebpf::{Capacity, Gate, Mode, Protocol::Tcp, RuleSet, Tracing};
+use vrfgate_ebpf::{Capacity, Gate, LAYOUT, Mode, Protocol::Tcp, RuleSet, Tracing};
 
 /// Ifindex of `lo` in every namespace.
 const LO: u32 = 1;
@@ -184,7 +184,7 @@ fn a_gate_whose_tracker_somebody_removed_gets_another_and_the_last_gate_takes_it
     let sandbox = Sandbox::new();
     let rules = vrf(LO, Mode::Enforce, vec![]);
     drop(sandbox.attach(&rules));
-    let tracker = sandbox.pins().with_file_name("tracker-v1");
+    let tracker = sandbox.pins().with_file_name(format!("tracker-v{LAYOUT}"));
     std::fs::remove_dir_all(&tracker).unwrap();
 
     let mut gate = sandbox.open().unwrap().unwrap();

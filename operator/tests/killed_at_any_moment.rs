@@ -55,6 +55,9 @@ spec:
     - {name: dns, protocol: UDP, port: 53, addresses: [192.0.2.1/32]}
 ";
 
+/// How many a gate has: itself and its guard.
+const PROGRAMS: usize = 2;
+
 /// A system call of a command; strace counts each kind of call for itself.
 struct Call {
     name: String,
@@ -255,7 +258,7 @@ impl Sandbox {
         self.gates() > 0
     }
 
-    /// Two while one replaces the other.
+    /// Twice [`PROGRAMS`] while one gate replaces the other.
     fn gates(&self) -> usize {
         let netns = Netns::open(&self.name).unwrap();
         sk_lookup_programs(&netns).unwrap().len()
@@ -269,7 +272,7 @@ impl Sandbox {
             if gates == wanted {
                 return;
             }
-            assert!(Instant::now() < deadline, "{when}: {gates} gates");
+            assert!(Instant::now() < deadline, "{when}: {gates} programs");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -348,7 +351,7 @@ fn an_edit_never_leaves_the_door_open_and_can_always_be_made_again() {
         sandbox.assert_no_open_door(when);
         sandbox.must("run", when);
         assert_eq!(sandbox.sysctls(), [true, true], "{when}");
-        sandbox.assert_gates_soon(1, when);
+        sandbox.assert_gates_soon(PROGRAMS, when);
     };
     sandbox.kill_at_each("run", &calls, before, again);
     sandbox.must("clear", "after the last edit");
@@ -367,7 +370,7 @@ fn a_gate_that_replaces_another_versions_is_never_missing_and_ends_up_alone() {
             assert!(sandbox.has_gate(), "layout {layout}, {when}");
             sandbox.must("run", when);
             assert_eq!(sandbox.sysctls(), [true, true], "layout {layout}, {when}");
-            sandbox.assert_gates_soon(1, when);
+            sandbox.assert_gates_soon(PROGRAMS, when);
         };
         sandbox.kill_at_each("run", &calls, before, again);
         sandbox.must("clear", "after the last replacement");

@@ -13,6 +13,7 @@ tests! {
     "explain";
     each family:
         a_udp_server_on_the_address_needs_a_return_route,
+        a_steered_udp_answer_needs_no_return_route_but_any_route,
         a_tcp_answer_needs_a_way_to_the_client_in_the_vrfs_table;
     once:
         a_return_route_without_the_right_source_is_told_from_none,
@@ -58,6 +59,32 @@ fn a_return_route_without_the_right_source_is_told_from_none() {
 
     lab.ip("route replace 10.0.0.0/24 dev BLUE src 192.0.2.1");
     packet.is_served_by("dns", "nothing to do");
+}
+
+fn a_steered_udp_answer_needs_no_return_route_but_any_route(net: &Net) {
+    let (lab, client) = net.one_vrf();
+    let _dns = lab.listen("dns").udp(net.main(53));
+    let mut vrfgate = lab.vrfgate();
+    vrfgate.start(&leak(
+        "BLUE",
+        &format!("replies: Steer, services: [{}]", service(net, "UDP", 53)),
+    ));
+    let packet = udp(net, &vrfgate, &client, 53);
+
+    packet.fails("ReplyLost", "the server's sendto fails");
+
+    let gateway = if net.main.is_ipv4() {
+        "192.0.2.254"
+    } else {
+        "2001:db8:1::fe"
+    };
+    lab.ip(&format!("route add default via {gateway} dev lan"));
+    packet.is_served_by("dns", "steered back into VRF BLUE by mark");
+
+    let rule = if net.client.is_ipv4() { "-4" } else { "-6" };
+    vrfgate.kill();
+    let _ = lab.ip_shows(&format!("{rule} rule del pref 900"));
+    udp(net, &vrfgate, &client, 53).fails("ReplyLost", "no policy rule looks up mark");
 }
 
 fn to_ipv6_a_wildcard_udp_server_is_told_to_answer_from_the_asked_address() {

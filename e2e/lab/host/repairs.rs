@@ -14,6 +14,7 @@ use crate::{
 tests! {
     "host";
     each family:
+        one_detached_link_opens_nothing_and_is_put_right,
         a_gate_that_somebody_detaches_comes_back_and_is_told,
         routes_that_somebody_flushes_come_back_and_are_told;
     once:
@@ -23,6 +24,11 @@ tests! {
 }
 
 const SOON: Duration = Duration::from_mins(2);
+
+#[track_caller]
+fn detach(vrfgate: &Vrfgate, link: &str) {
+    detach_link(&vrfgate.pins().join(link)).unwrap_or_else(|error| panic!("{error}"));
+}
 
 #[track_caller]
 fn should_soon_tell(vrfgate: &Vrfgate, words: &str) {
@@ -41,6 +47,32 @@ fn should_soon_tell(vrfgate: &Vrfgate, words: &str) {
     }
 }
 
+fn one_detached_link_opens_nothing_and_is_put_right(net: &Net) {
+    let (lab, client) = net.one_vrf();
+    let _listeners = [
+        lab.listen("ssh").tcp(net.any(22)),
+        lab.listen("web").tcp(net.any(80)),
+    ];
+    for link in ["link", "guard-link"] {
+        let mut vrfgate = lab.vrfgate();
+        // Nobody is there who could put it right.
+        vrfgate.apply(&open_tcp("BLUE", net, &[22]));
+        detach(&vrfgate, link);
+        for _ in 0..3 {
+            client.connect(net.main(22)).should_reach("ssh");
+            client.connect(net.main(80)).should_be_refused();
+        }
+
+        vrfgate.start(&open_tcp("BLUE", net, &[22]));
+        detach(&vrfgate, link);
+        should_soon_tell(&vrfgate, "one of the gate's two links had been detached");
+        client.connect(net.main(22)).should_reach("ssh");
+        client.connect(net.main(80)).should_be_refused();
+        vrfgate.terminate();
+        vrfgate.clear();
+    }
+}
+
 fn a_gate_that_somebody_detaches_comes_back_and_is_told(net: &Net) {
     let (lab, client) = net.one_vrf();
     let _listeners = [
@@ -50,7 +82,8 @@ fn a_gate_that_somebody_detaches_comes_back_and_is_told(net: &Net) {
     let mut vrfgate = lab.vrfgate();
     vrfgate.start(&open_tcp("BLUE", net, &[22]));
 
-    detach_link(&vrfgate.pins().join("link")).unwrap_or_else(|error| panic!("{error}"));
+    detach(&vrfgate, "guard-link");
+    detach(&vrfgate, "link");
 
     should_soon_tell(&vrfgate, "its link has been detached");
     client.connect(net.main(22)).should_soon_reach("ssh");

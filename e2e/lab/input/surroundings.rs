@@ -1,11 +1,8 @@
 //! What else may be wrong: other versions' pins, full maps, missing rights.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, process::Command};
 
+use vrfgate_abi::LAYOUT;
 use vrfgate_e2e::Lab;
 
 use super::{InForce, should_complain};
@@ -27,12 +24,13 @@ tests! {
 
 fn pins_of_another_version_are_left_alone() {
     let in_force = InForce::left_alone();
-    let pins = layout_directory(&in_force.vrfgate.bpffs().join("vrfgate"));
+    let ours = format!("v{LAYOUT}");
+    let pins = in_force.vrfgate.pins().join(&ours);
     let other = pins.with_file_name("v9");
     fs::rename(&pins, &other).unwrap_or_else(|error| panic!("{error}"));
 
-    should_complain(&in_force.vrfgate.run_once(), &["v9", "v1"]);
-    should_complain(&in_force.vrfgate.call(&["clear"]), &["v9", "v1"]);
+    should_complain(&in_force.vrfgate.run_once(), &["v9", &ours]);
+    should_complain(&in_force.vrfgate.call(&["clear"]), &["v9", &ours]);
 
     in_force.should_still_be();
     assert!(other.exists(), "the pins are gone");
@@ -99,22 +97,4 @@ fn a_namespace_that_does_not_exist_is_told_by_its_name() {
         .output()
         .unwrap_or_else(|error| panic!("{error}"));
     should_complain(&output, &["no-such-namespace"]);
-}
-
-/// The maps' directory of the only gate there is.
-fn layout_directory(root: &Path) -> PathBuf {
-    fn only(directory: &Path, wanted: impl Fn(&Path) -> bool) -> PathBuf {
-        fs::read_dir(directory)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| wanted(path))
-            .unwrap_or_else(|| panic!("no pins in {}", directory.display()))
-    }
-    let gate = only(root, Path::is_dir);
-    only(&gate, |path| {
-        path.file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name == "v1")
-    })
 }

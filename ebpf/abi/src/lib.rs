@@ -23,7 +23,7 @@ pub use listeners::{
 };
 
 /// Version of the map layout. Part of the pin path, so that a layout is never read as another.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// `IPPROTO_TCP` of `<linux/in.h>`.
 pub const TCP: u8 = 6;

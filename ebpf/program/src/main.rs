@@ -5,6 +5,9 @@
 //! the program from `inet_lookup_listener` and `udp4_lib_lookup2` (and their IPv6 kin), after
 //! established connections were looked for and before listeners are. It never assigns a socket: `SK_PASS`
 //! lets the kernel's own look-up go on, `SK_DROP` makes the kernel answer as if the port were closed.
+//!
+//! There are two programs, attached by a link each: the guard runs after the gate and decides in its place when
+//! the gate did not run. So no single detached link opens anything.
 
 #![no_std]
 #![no_main]
@@ -13,6 +16,7 @@ mod bound;
 mod lookup;
 mod maps;
 mod tracked;
+mod turn;
 
 use aya_ebpf::{
     bindings::sk_action::{SK_DROP, SK_PASS},
@@ -26,6 +30,16 @@ use vrfgate_abi::{NO_RULE, RULE_RESTRICTED, TCP, VRF_AUDIT, VRF_OPEN_TCP, VRF_OP
 
 #[sk_lookup]
 pub fn vrfgate(ctx: SkLookupContext) -> u32 {
+    turn::take();
+    decide(&Lookup::new(&ctx))
+}
+
+#[sk_lookup]
+pub fn vrfgate_guard(ctx: SkLookupContext) -> u32 {
+    if turn::was_taken() {
+        // One refusal is enough: a later SK_PASS doesn't undo it.
+        return SK_PASS;
+    }
     decide(&Lookup::new(&ctx))
 }
 

@@ -3,7 +3,10 @@
 use std::fs;
 
 use super::Gate;
-use crate::{Error, L3mdevAccept, OtherProgram, error::Doing, others, sysctl::Switches};
+use crate::{
+    Error, L3mdevAccept, OtherProgram, attachment::Attachment, error::Doing, others,
+    sysctl::Switches,
+};
 
 /// What [`Gate::keep`] found wrong, and has put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,9 @@ pub enum Mended {
         /// They are these again.
         set: L3mdevAccept,
     },
+    /// Something had detached one of the gate's two links; the other decided meanwhile. There are two again,
+    /// with the same rules and counters.
+    Link,
     /// Something had removed pins. They are there again, with the same rules and counters.
     Pins,
     /// Something had removed the record. It is there again.
@@ -32,6 +38,7 @@ impl Gate {
         let mut mended = Vec::new();
         for step in [
             Self::keep_sysctls,
+            Self::keep_links,
             Self::keep_pins,
             Self::keep_record,
             Self::keep_tracker,
@@ -48,11 +55,8 @@ impl Gate {
 
     /// The `sk_lookup` programs of the namespace besides the gate's.
     pub fn other_programs(&self) -> Result<Vec<OtherProgram>, Error> {
-        let ours = self
-            .attached
-            .program_id()
-            .doing(|| format!("asking the kernel about the gate of {}", self.netns))?;
-        others::beside(ours, &self.netns)
+        let ours = [&self.attached.gate, &self.attached.guard];
+        others::beside(ours.map(Attachment::program_id), &self.netns)
     }
 
     fn keep_sysctls(&mut self) -> Result<Option<Mended>, Error> {
@@ -73,6 +77,15 @@ impl Gate {
             found,
             set: self.sysctls,
         }))
+    }
+
+    /// With one link, the next that is detached opens the door.
+    fn keep_links(&mut self) -> Result<Option<Mended>, Error> {
+        if self.attached.is_whole(&self.netns)? {
+            return Ok(None);
+        }
+        self.renew()?;
+        Ok(Some(Mended::Link))
     }
 
     /// Without its pins, the gate would end with this process.

@@ -7,8 +7,8 @@
 //! tracing programs, it is all there is, and wants to be called often.
 //!
 //! ```text
-//! tracker-v1/listeners, sockets, slaves, namespaces
-//! tracker-v1/links-BUILD/tcp_state, udp_bind, udp_close
+//! tracker-vLAYOUT/listeners, sockets, slaves, namespaces
+//! tracker-vLAYOUT/links-BUILD/tcp_state, udp_bind, udp_close
 //! ```
 
 mod maps;

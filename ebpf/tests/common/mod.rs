@@ -132,6 +132,13 @@ fn new_namespace() -> (mpsc::Sender<()>, PathBuf) {
     (keeper, told.recv().unwrap())
 }
 
+/// Detaches both links of a gate by force.
+pub fn detach_gate(sandbox: &Sandbox) {
+    for link in ["link", "guard-link"] {
+        detach_link(&sandbox.pins().join(link));
+    }
+}
+
 /// Detaches a pinned link by force, as `bpftool link detach` does: the pin stays and the gate is out.
 pub fn detach_link(pin: &Path) {
     /// `BPF_OBJ_GET` and `BPF_LINK_DETACH` of `enum bpf_cmd`.

@@ -102,16 +102,18 @@ fn sysctls(netns: &Netns) -> anyhow::Result<Finding> {
 
 fn programs(store: &Store, netns: &Netns) -> anyhow::Result<Finding> {
     let ours = match Gate::inspect(store, netns) {
-        Ok(gate) => gate.map(|gate| gate.program_id),
+        Ok(gate) => gate.map(|gate| [gate.program_id, gate.guard_program_id]),
         Err(error) => return Ok(Finding::Note(error.to_string())),
     };
     let others: Vec<String> = sk_lookup_programs(netns)?
         .into_iter()
-        .filter(|program| Some(*program) != ours)
+        .filter(|program| !ours.iter().flatten().any(|ours| ours == program))
         .map(|program| program.to_string())
         .collect();
     let gate = match ours {
-        Some(program) => format!("the gate is in force (program {program})"),
+        Some([gate, guard]) => {
+            format!("the gate is in force (program {gate}, and its guard {guard})")
+        }
         None => "there is no gate yet".into(),
     };
     Ok(if others.is_empty() {

@@ -107,6 +107,8 @@ pub struct Facts {
     pub dead_ends: Vec<RouteFact>,
     /// How the kernel sends to the client.
     pub replies: Replies,
+    /// Reply steering of the VRF, where a leak asks for it.
+    pub steered: Option<Steered>,
     /// The gate in force.
     pub gate: Option<GateStatus>,
     /// Why a gate that should be there isn't.
@@ -130,6 +132,15 @@ pub struct Replies {
     pub main: Option<Answer>,
     /// Of an unbound socket, from the asked address.
     pub main_from: Option<Answer>,
+}
+
+/// Answers that are routed by the VRF's table, whatever the main one says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steered {
+    /// What they are marked with, and the bits that count.
+    pub mark: (u32, u32),
+    /// Rules of the gate whose answers they are, as `leak/service`.
+    pub rules: Vec<String>,
 }
 
 /// The kernel's answer to "which route?".

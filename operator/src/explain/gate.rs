@@ -7,14 +7,16 @@ use super::sockets::{other, takes_address};
 
 /// The gate lets the packet through.
 #[derive(Default)]
-pub(super) struct Passage {
+pub(super) struct Passage<'a> {
+    /// The rule that does.
+    pub(super) rule: Option<&'a Rule>,
     /// What a person should know although it does.
     pub(super) advice: Option<String>,
 }
 
 impl Case<'_> {
     /// Goes on only when the gate, if there is one, lets the packet through.
-    pub(super) fn gate(&self, steps: &mut Steps) -> Result<Passage, End> {
+    pub(super) fn gate(&self, steps: &mut Steps) -> Result<Passage<'_>, End> {
         let Some(gate) = &self.facts.gate else {
             let trouble = self.facts.gate_trouble.as_ref();
             steps.found(
@@ -38,6 +40,7 @@ impl Case<'_> {
                 ),
             );
             return Ok(Passage {
+                rule: None,
                 advice: Some(format!(
                     "VRF {} is open to everything until a `vrfgate run` sees it",
                     self.vrf_name()
@@ -58,7 +61,12 @@ impl Case<'_> {
         self.rules(gate, vrf, steps)
     }
 
-    fn rules(&self, gate: &GateStatus, vrf: &VrfStatus, steps: &mut Steps) -> Result<Passage, End> {
+    fn rules<'a>(
+        &self,
+        gate: &GateStatus,
+        vrf: &'a VrfStatus,
+        steps: &mut Steps,
+    ) -> Result<Passage<'a>, End> {
         let listed = vrf
             .rules
             .iter()
@@ -71,7 +79,10 @@ impl Case<'_> {
                     Stage::Gate,
                     format!("step 2: rule {} lets it in", rule.name),
                 );
-                return Ok(Passage::default());
+                return Ok(Passage {
+                    rule: Some(rule),
+                    advice: None,
+                });
             }
             Some(rule) => steps.found(
                 Stage::Gate,
@@ -96,6 +107,7 @@ impl Case<'_> {
                 "step 4: nothing lists it, and the VRF is in Audit: passes, and is counted",
             );
             return Ok(Passage {
+                rule: None,
                 advice: Some(format!(
                     "under Enforce this is refused; before you switch, {}",
                     end.advice

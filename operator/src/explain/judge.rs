@@ -226,7 +226,7 @@ impl Case<'_> {
         self.route(steps)?;
         let passage = self.gate(steps)?;
         let taken = self.socket(steps)?;
-        self.reply(taken.socket, steps)?;
+        self.reply(taken.socket, passage.rule, steps)?;
         let advice = [passage.advice, taken.advice]
             .into_iter()
             .flatten()

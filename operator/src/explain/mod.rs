@@ -15,6 +15,7 @@ mod sockets;
 pub use clashes::{Clash, Party, clashes};
 pub use facts::{
     Answer, Facts, NoWay, Processes, Question, QuestionError, Replies, RouteFact, RouteKind,
+    Steered,
 };
 pub use judge::{Explanation, Sees, Stage, Step, Verdict};
 pub use policy::{PolicyRule, RuleAction};

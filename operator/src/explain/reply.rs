@@ -1,9 +1,9 @@
 //! The socket that takes the packet, and whether its answer arrives.
 
-use vrfgate_ebpf::{OpenSocket, Protocol};
+use vrfgate_ebpf::{OpenSocket, Protocol, Rule};
 
 use super::{
-    Answer, RouteFact,
+    Answer, PolicyRule, RouteFact, RuleAction, Steered,
     gate::sysctl,
     judge::{Case, End, Sees, Stage, Steps, Verdict},
     sockets::{other, takes_address},
@@ -139,8 +139,13 @@ impl Case<'_> {
         }
     }
 
-    /// Whether the answer arrives.
-    pub(super) fn reply(&self, socket: &OpenSocket, steps: &mut Steps) -> Result<(), End> {
+    /// Whether the answer arrives. `rule` is the gate's, if one let the packet in.
+    pub(super) fn reply(
+        &self,
+        socket: &OpenSocket,
+        rule: Option<&Rule>,
+        steps: &mut Steps,
+    ) -> Result<(), End> {
         let replies = &self.facts.replies;
         // A datagram socket that is bound to no address leaves the source to the route.
         let chooses = self.question.protocol == Protocol::Udp && socket.address.is_unspecified();
@@ -157,8 +162,28 @@ impl Case<'_> {
         } else {
             "the main domain's tables".to_owned()
         };
+        let steered = rule.filter(|_| !inside).and_then(|rule| self.steered(rule));
+        if let Some(steered) = steered
+            && !self.has_mark_rule(steered)
+        {
+            steps.found(
+                Stage::Reply,
+                format!(
+                    "{} is to be steered, but no policy rule looks up mark {} in table {}",
+                    self.question.protocol,
+                    mark(steered),
+                    self.vrf.table
+                ),
+            );
+            return Err(End {
+                verdict: Verdict::ReplyLost,
+                sees: Sees::Silence,
+                advice: "something else has removed it; a running `vrfgate run` makes it again"
+                    .to_owned(),
+            });
+        }
         let route = match answer {
-            Some(Answer::Route(route)) if self.leads_back(route) => route,
+            Some(Answer::Route(route)) if steered.is_some() || self.leads_back(route) => route,
             Some(Answer::Route(route)) => {
                 steps.found(
                     Stage::Reply,
@@ -175,10 +200,14 @@ impl Case<'_> {
                     Stage::Reply,
                     format!("by {asked}: no way to {}", self.question.from),
                 );
-                return Err(self.lost(inside));
+                return Err(if steered.is_some() {
+                    self.nothing_to_steer()
+                } else {
+                    self.lost(inside)
+                });
             }
         };
-        // A route of the main domain into the VRF device leads on to the VRF's own table.
+        // A route of the main domain into the VRF device leads on to the VRF's own table; so does a mark.
         if !inside && !self.leads_on(replies.vrf_from.as_ref()) {
             steps.found(
                 Stage::Reply,
@@ -201,8 +230,40 @@ impl Case<'_> {
             );
             return Err(self.wrong_source(inside));
         }
-        steps.found(Stage::Reply, format!("by {asked}: {text}"));
+        let then = match steered {
+            Some(steered) => format!(
+                "; steered back into VRF {} by mark {}",
+                self.vrf_name(),
+                mark(steered)
+            ),
+            None => String::new(),
+        };
+        steps.found(Stage::Reply, format!("by {asked}: {text}{then}"));
         Ok(())
+    }
+
+    /// How answers to what this rule lets in are steered, if they are.
+    fn steered(&self, rule: &Rule) -> Option<&Steered> {
+        let steered = self.facts.steered.as_ref()?;
+        steered.rules.contains(&rule.name).then_some(steered)
+    }
+
+    fn has_mark_rule(&self, steered: &Steered) -> bool {
+        self.facts.rules.iter().any(|rule: &PolicyRule| {
+            rule.mark == Some(steered.mark) && rule.action == RuleAction::Table(self.vrf.table)
+        })
+    }
+
+    fn nothing_to_steer(&self) -> End {
+        End {
+            verdict: Verdict::ReplyLost,
+            sees: Sees::Silence,
+            advice: format!(
+                "the server's sendto fails before there is an answer to steer: give the main table any route \
+                 that holds {}, such as a default route",
+                self.question.from
+            ),
+        }
     }
 
     fn leads_back(&self, route: &RouteFact) -> bool {
@@ -275,4 +336,9 @@ impl Case<'_> {
              {client} dev {vrf}{source}"
         )
     }
+}
+
+fn mark(steered: &Steered) -> String {
+    let (value, mask) = steered.mark;
+    format!("{value:#x}/{mask:#x}")
 }

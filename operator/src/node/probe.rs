@@ -1,32 +1,27 @@
 //! Asks the kernel what decides one packet's fate. Asks only: what to make of the answers is `explain`'s.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use futures_util::TryStreamExt;
-use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
     link::{LinkFlags, LinkMessage},
     route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol,
-        RouteScope, RouteType,
+        RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
     },
-    rule::{self, RuleAttribute, RuleFlags, RuleMessage},
+    rule::RuleMessage,
 };
 use rtnetlink::IpVersion;
 use vrfgate_ebpf::{Error, Gate, L3mdevAccept, Netns, Store, open_sockets};
 
-use super::{FactsError, Watcher, facts::preference, processes};
+use self::answers::{no_way, policy_rule, route_fact};
+use super::{FactsError, Report, Watcher, processes};
 use crate::{
     compile::LinkKind,
-    explain::{
-        Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RouteKind, RuleAction,
-    },
+    explain::{Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RuleAction},
 };
+
+mod answers;
 
 /// Why a packet's facts could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +32,14 @@ pub enum ProbeError {
     /// Gate or sockets.
     #[error(transparent)]
     Gate(#[from] Error),
+    /// What a running `vrfgate` wrote down.
+    #[error("reading the report on {netns}: {cause}")]
+    Report {
+        /// The namespace.
+        netns: String,
+        /// The system's answer.
+        cause: io::Error,
+    },
     /// The switches.
     #[error("reading the l3mdev_accept sysctls of {netns}: {cause}")]
     Sysctls {
@@ -94,6 +97,12 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
         }
         Err(error) => return Err(error.into()),
     };
+    let steered = Report::load(store, netns)
+        .map_err(|cause| ProbeError::Report {
+            netns: netns.to_string(),
+            cause,
+        })?
+        .and_then(|report| report.steering?.of(question.vrf.as_str()));
     let sockets = open_sockets(netns)?;
     let shown = sockets
         .iter()
@@ -107,6 +116,7 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
         arrival,
         dead_ends,
         replies,
+        steered,
         gate,
         gate_trouble,
         accept: L3mdevAccept::read(netns).map_err(|cause| ProbeError::Sysctls {
@@ -292,112 +302,4 @@ fn family(address: IpAddr) -> AddressFamily {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     }
-}
-
-fn no_way(error: &io::Error) -> NoWay {
-    use nix::errno::Errno::{EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, EXDEV};
-    match error.raw_os_error().map(nix::errno::Errno::from_raw) {
-        Some(ENETUNREACH) => NoWay::NoRoute,
-        Some(EHOSTUNREACH) => NoWay::Unreachable,
-        Some(EACCES) => NoWay::Prohibited,
-        Some(EXDEV) => NoWay::ReversePath,
-        Some(EINVAL) => NoWay::Invalid,
-        _ => NoWay::Other(error.to_string()),
-    }
-}
-
-fn route_fact(message: &RouteMessage) -> RouteFact {
-    let header = &message.header;
-    let mut fact = RouteFact {
-        kind: match header.kind {
-            RouteType::Local => RouteKind::Local,
-            RouteType::Unicast => RouteKind::Unicast,
-            RouteType::Unreachable => RouteKind::Unreachable,
-            RouteType::Prohibit => RouteKind::Prohibit,
-            RouteType::BlackHole => RouteKind::Blackhole,
-            RouteType::Throw => RouteKind::Throw,
-            _ => RouteKind::Other,
-        },
-        table: header.table.into(),
-        prefix: None,
-        device: None,
-        gateway: None,
-        source: None,
-    };
-    let mut network = match header.address_family {
-        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Table(table) => fact.table = *table,
-            RouteAttribute::Destination(address) => network = ip(address).unwrap_or(network),
-            RouteAttribute::Oif(device) => fact.device = Some(*device),
-            RouteAttribute::Gateway(address) => fact.gateway = ip(address),
-            RouteAttribute::PrefSource(address) => fact.source = ip(address),
-            // Any of several next hops tells as much as is needed here.
-            RouteAttribute::MultiPath(hops) => {
-                fact.device = hops.first().map(|hop| hop.interface_index);
-            }
-            _ => {}
-        }
-    }
-    // A resolved route is told as one for the very address: not what stands in the table.
-    if !header.flags.contains(RouteFlags::Cloned) {
-        fact.prefix = IpNet::new(network, header.destination_prefix_length).ok();
-    }
-    fact
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some((*address).into()),
-        RouteAddress::Inet6(address) => Some((*address).into()),
-        _ => None,
-    }
-}
-
-fn policy_rule(message: &RuleMessage) -> PolicyRule {
-    let header = &message.header;
-    let mut rule = PolicyRule {
-        preference: preference(message),
-        inverted: header.flags.contains(RuleFlags::Invert),
-        special: header.tos != 0,
-        ..PolicyRule::default()
-    };
-    let mut table = u32::from(header.table);
-    let (mut l3mdev, mut mark, mut bits) = (false, None, u32::MAX);
-    for attribute in &message.attributes {
-        match attribute {
-            RuleAttribute::Source(address) => {
-                rule.from = IpNet::new(*address, header.src_len).ok();
-            }
-            RuleAttribute::Destination(address) => {
-                rule.to = IpNet::new(*address, header.dst_len).ok();
-            }
-            RuleAttribute::Iifname(name) => rule.input = Some(name.clone()),
-            RuleAttribute::Oifname(name) => rule.output = Some(name.clone()),
-            RuleAttribute::FwMark(value) => mark = Some(*value),
-            RuleAttribute::FwMask(value) => bits = *value,
-            RuleAttribute::Table(number) => table = *number,
-            RuleAttribute::L3MDev(yes) => l3mdev = *yes,
-            RuleAttribute::IpProtocol(protocol) => rule.protocol = Some(u8::from(*protocol)),
-            RuleAttribute::SourcePortRange(_) => rule.client_ports = true,
-            RuleAttribute::DestinationPortRange(range) => {
-                rule.ports = Some(range.start..=range.end);
-            }
-            RuleAttribute::TunId(_) | RuleAttribute::UidRange(_) => rule.special = true,
-            _ => {}
-        }
-    }
-    rule.mark = mark.map(|mark| (mark, bits)).filter(|(mark, _)| *mark != 0);
-    rule.action = match header.action {
-        rule::RuleAction::ToTable if l3mdev => RuleAction::L3mdev,
-        rule::RuleAction::ToTable => RuleAction::Table(table),
-        rule::RuleAction::Unreachable => RuleAction::Unreachable,
-        rule::RuleAction::Prohibit => RuleAction::Prohibit,
-        rule::RuleAction::Blackhole => RuleAction::Blackhole,
-        _ => RuleAction::Other,
-    };
-    rule
 }

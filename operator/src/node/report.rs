@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use vrfgate_ebpf::{Netns, Store, remove_replaced, replace_file};
 
 use super::{Refusal, RouteOutcome, SteerOutcome, repairs::Repairs};
-use crate::compile::{Desired, Leak, LeakName, NodeFacts, WaitingReason, WantedRoute, Way};
+use crate::{
+    compile::{Desired, Leak, LeakName, NodeFacts, WaitingReason, WantedRoute, Way},
+    explain::Steered,
+};
 
 /// Content of the report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +113,19 @@ pub struct SteeredVrfReport {
     pub table: u32,
     /// Services, as `leak/service`.
     pub services: Vec<String>,
+}
+
+impl SteeringReport {
+    /// How answers into a VRF are steered; `None` when they aren't.
+    #[must_use]
+    pub fn of(&self, vrf: &str) -> Option<Steered> {
+        let number = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        let report = self.vrfs.iter().find(|report| report.vrf == vrf)?;
+        Some(Steered {
+            mark: (number(&report.mark)?, number(&self.mask)?),
+            rules: report.services.clone(),
+        })
+    }
 }
 
 impl Report {

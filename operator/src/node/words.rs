@@ -20,6 +20,10 @@ pub(super) fn mended(mended: Mended) -> Vec<String> {
             });
             changed.collect()
         }
+        Mended::Link => vec![
+            "one of the gate's two links had been detached; put in a new pair (the other decided meanwhile)"
+                .into(),
+        ],
         Mended::Pins => {
             vec!["the gate's pins had been removed; pinned the same program and maps again".into()]
         }

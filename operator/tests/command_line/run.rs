@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, process::Command};
 use vrfgate_ebpf::sk_lookup_programs;
 use vrfgate_operator::node::{Repair, Report};
 
-use crate::sandbox::{Running, Sandbox, detach_link, leak};
+use crate::sandbox::{Running, Sandbox, leak};
 
 #[test]
 fn a_running_vrfgate_follows_devices_and_files_and_says_so_in_its_report() {
@@ -48,7 +48,7 @@ fn a_running_vrfgate_puts_a_gate_in_again_that_was_detached_by_force() {
     let sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
     let running = sandbox.run();
-    detach_link(&sandbox.link_pin());
+    sandbox.detach_gate();
     sandbox.eventually("a new gate", |sandbox| {
         !sk_lookup_programs(&sandbox.netns()).unwrap().is_empty()
             && sandbox.sysctls() == (Some(true), Some(false))
@@ -81,7 +81,7 @@ fn what_something_else_did_and_what_was_done_about_it_is_told() {
     sandbox.eventually("pins and tracker are there again", |sandbox| {
         told(sandbox).len() == 3
     });
-    detach_link(&sandbox.link_pin());
+    sandbox.detach_gate();
     sandbox.eventually("all is told", |sandbox| told(sandbox).len() == 4);
     let repairs = told(&sandbox);
     for (words, count) in [
@@ -150,7 +150,7 @@ fn a_namespace_that_loses_its_name_and_lives_on_keeps_its_gate() {
 
     sandbox.eventually("it ends", |_| running.0.try_wait().unwrap().is_some());
     assert!(pin.exists());
-    assert_eq!(sk_lookup_programs(&netns).unwrap().len(), 1);
+    assert_eq!(sk_lookup_programs(&netns).unwrap().len(), 2);
     sandbox.ip_netns("add");
 }
 
@@ -161,6 +161,6 @@ fn a_gate_whose_link_is_gone_is_put_in_again_by_the_next_run() {
     sandbox.must("run", &["--once"]);
     fs::remove_file(sandbox.link_pin()).unwrap();
     sandbox.must("run", &["--once"]);
-    assert_eq!(sk_lookup_programs(&sandbox.netns()).unwrap().len(), 1);
+    assert_eq!(sk_lookup_programs(&sandbox.netns()).unwrap().len(), 2);
     assert_eq!(sandbox.sysctls(), (Some(true), Some(false)));
 }

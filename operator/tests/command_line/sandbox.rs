@@ -147,6 +147,13 @@ impl Sandbox {
         pins.join("link")
     }
 
+    /// Both its links.
+    pub fn detach_gate(&self) {
+        let pin = self.link_pin();
+        detach_link(&pin.with_file_name("guard-link"));
+        detach_link(&pin);
+    }
+
     pub fn report(&self) -> Report {
         Report::load(&self.store(), &self.netns())
             .unwrap()
@@ -191,7 +198,7 @@ impl Drop for Running {
 }
 
 /// Detaches a pinned link by force, as `bpftool link detach` does: the pin stays and the gate is out.
-pub fn detach_link(pin: &Path) {
+fn detach_link(pin: &Path) {
     /// `BPF_OBJ_GET` and `BPF_LINK_DETACH` of `enum bpf_cmd`.
     const OBJ_GET: libc::c_long = 7;
     const LINK_DETACH: libc::c_long = 34;

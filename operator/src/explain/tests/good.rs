@@ -46,6 +46,7 @@ pub(super) fn gate(mode: Mode, rules: Vec<Rule>) -> GateStatus {
     GateStatus {
         netns: NetnsId(1),
         program_id: 1,
+        guard_program_id: 2,
         layout: 1,
         sysctls: SysctlStatus {
             now: accept(true),

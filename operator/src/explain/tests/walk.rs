@@ -196,9 +196,12 @@ fn a_gate_that_is_not_in_force_is_none_and_why_is_told() {
     assert!(explanation.steps[3].finding.contains("detached"));
 }
 
+fn udp(facts: &Facts) -> Verdict {
+    facts.explain(&question("192.0.2.1:53/udp")).verdict
+}
+
 #[test]
 fn an_unbound_datagram_socket_answers_by_the_main_tables_and_by_the_vrfs_after_them() {
-    let udp = |facts: &Facts| facts.explain(&question("192.0.2.1:53/udp")).verdict;
     let dns = Rule {
         protocol: Protocol::Udp,
         ports: 53..=53,
@@ -228,6 +231,63 @@ fn an_unbound_datagram_socket_answers_by_the_main_tables_and_by_the_vrfs_after_t
         LAN,
     )));
     assert_eq!(udp(&exact), Verdict::ReplyLost);
+}
+
+#[test]
+fn a_steered_answer_needs_any_route_in_main_and_the_vrfs_own_and_the_asked_source() {
+    let dns = Rule {
+        name: "blue/dns".into(),
+        protocol: Protocol::Udp,
+        ports: 53..=53,
+        ..ssh()
+    };
+    let away = RouteFact {
+        source: Some(ip("192.0.2.1")),
+        ..route(RouteKind::Unicast, MAIN, "0.0.0.0/0", LAN)
+    };
+    let mut facts = Facts {
+        gate: Some(gate(Mode::Enforce, vec![dns])),
+        sockets: vec![datagrams(&listener(1, "0.0.0.0:53", None))],
+        ..good()
+    };
+    facts.replies.main = Some(Answer::Route(away.clone()));
+    assert_eq!(udp(&facts), Verdict::ReplyLost, "main leads away");
+
+    facts.steered = Some(Steered {
+        mark: (3, 0x7f),
+        rules: vec!["blue/ntp".into()],
+    });
+    facts.rules.push(PolicyRule {
+        mark: Some((3, 0x7f)),
+        ..lookup(900, RuleAction::Table(BLUE_TABLE))
+    });
+    assert_eq!(
+        udp(&facts),
+        Verdict::ReplyLost,
+        "another service is steered"
+    );
+
+    facts.steered.as_mut().unwrap().rules = vec!["blue/dns".into()];
+    assert_eq!(udp(&facts), Verdict::Served);
+    let reply = facts.explain(&question("192.0.2.1:53/udp"));
+    let finding = &reply.steps.last().unwrap().finding;
+    assert!(finding.contains("mark 0x3/0x7f"), "{finding}");
+
+    let mut spoilt = facts.clone();
+    spoilt.rules.pop();
+    assert_eq!(udp(&spoilt), Verdict::ReplyLost, "the mark's rule is gone");
+    let mut spoilt = facts.clone();
+    spoilt.replies.main = Some(Answer::None(NoWay::NoRoute));
+    assert_eq!(udp(&spoilt), Verdict::ReplyLost, "main has no route");
+    let mut spoilt = facts.clone();
+    spoilt.replies.vrf_from = Some(Answer::None(NoWay::NoRoute));
+    assert_eq!(udp(&spoilt), Verdict::ReplyLost, "the VRF has no route");
+    let mut spoilt = facts;
+    spoilt.replies.main = Some(Answer::Route(RouteFact {
+        source: Some(ip("192.0.2.7")),
+        ..away
+    }));
+    assert_eq!(udp(&spoilt), Verdict::ReplyFromWrongAddress);
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! A program that runs in a namespace by a link: how it gets there, is found again and checked.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    programs::{ProgramError, links::FdLink},
+};
+
+use crate::{
+    Error, Netns, TestPacket, TestRun,
+    error::{Doing, causes},
+    object,
+    store::{AttachmentPins, restrict},
+    sys,
+};
+
+/// Handles on a link and its program. The link's descriptor keeps the program attached even if somebody removes
+/// the pins while we live.
+pub(crate) struct Attachment {
+    link: OwnedFd,
+    program: OwnedFd,
+    program_id: u32,
+}
+
+impl Attachment {
+    /// Loads one of an object's programs, attaches it after whatever is attached already, and pins both.
+    pub(crate) fn make(
+        object: &mut Ebpf,
+        name: &str,
+        netns: &Netns,
+        pins: &AttachmentPins,
+    ) -> Result<Self, Error> {
+        let program_error = |cause: ProgramError| Error::Program {
+            netns: netns.to_string(),
+            cause,
+        };
+        let pinning = |cause: String| Error::Io {
+            doing: format!("pinning the gate of {netns} at {}", pins.link.display()),
+            cause: io::Error::other(cause),
+        };
+        let program = object::program(object, name).map_err(program_error)?;
+        let link = program
+            .attach(netns)
+            .and_then(|id| program.take_link(id))
+            .map_err(program_error)?;
+        program
+            .pin(&pins.program)
+            .map_err(|error| pinning(causes(&error)))?;
+        let _link = FdLink::from(link)
+            .pin(&pins.link)
+            .map_err(|error| pinning(causes(&error)))?;
+        for path in [&pins.program, &pins.link] {
+            restrict(path).doing(|| format!("restricting {}", path.display()))?;
+        }
+        Self::open(pins)
+    }
+
+    /// What is pinned, be it attached or not.
+    pub(crate) fn open(pins: &AttachmentPins) -> Result<Self, Error> {
+        let open = |path| sys::open_pin(path).doing(|| format!("opening {}", path.display()));
+        let program = open(&pins.program)?;
+        Ok(Self {
+            link: open(&pins.link)?,
+            program_id: sys::program_id(program.as_fd())
+                .doing(|| format!("asking the kernel about {}", pins.program.display()))?,
+            program,
+        })
+    }
+
+    /// Why the program doesn't run in this namespace by this link, if it doesn't. `running` are the programs
+    /// that do run there.
+    pub(crate) fn fault(&self, netns: &Netns, running: &[u32]) -> io::Result<Option<&'static str>> {
+        let link = sys::link_info(self.link.as_fd())?;
+        // A pin outlives its namespace; then the link says 0, as it does when it was detached.
+        Ok(if link.netns == 0 {
+            Some("its link has been detached, or is of a namespace that is gone")
+        } else if link.netns != netns.id().0 {
+            Some("its link is of another namespace")
+        } else if link.program != self.program_id {
+            Some("its link runs another program")
+        } else if !running.contains(&self.program_id) {
+            Some("the kernel doesn't list its program")
+        } else {
+            None
+        })
+    }
+
+    /// Pins link and program once more.
+    pub(crate) fn pin(&self, pins: &AttachmentPins) -> io::Result<()> {
+        for (path, object) in [(&pins.program, &self.program), (&pins.link, &self.link)] {
+            sys::pin(object.as_fd(), path)?;
+            restrict(path)?;
+        }
+        Ok(())
+    }
+
+    /// Kernel-wide number of the program.
+    pub(crate) fn program_id(&self) -> u32 {
+        self.program_id
+    }
+
+    /// One run of the program on a made-up packet, or several.
+    pub(crate) fn test_run(&self, packet: &TestPacket, repeat: u32) -> io::Result<TestRun> {
+        sys::test_run(self.program.as_fd(), packet, repeat)
+    }
+}
