@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-cni test-unit test-kill test-object test-kernels test-k8s object lint
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench-fleet object lint
 
 all:
 	cargo build --release
@@ -45,13 +45,23 @@ KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
-# The operator with a real kube-apiserver and etcd. TESTS=part of a name.
-OPERATOR := -p vrfgate-operator -p vrfgate-cluster
+# The operator with a real kube-apiserver and etcd, and with a node that is a VM. TESTS=part of a name.
+CLUSTER := -p vrfgate-operator -p vrfgate-e2e -p vrfgate-cluster
 test-k8s:
-	$(TOOLS)/packages.sh build lab
+	$(TOOLS)/packages.sh build lab vm
 	$(TOOLS)/kubernetes.sh >/dev/null
-	cargo build $(OPERATOR) --bin vrfgate --test cluster
-	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test $(OPERATOR) --test cluster -- $(TESTS)
+	$(TOOLS)/kernels.sh 6.12 >/dev/null
+	cargo build $(CLUSTER) --bins --test cluster
+	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(TESTS)
+
+# What NODES nodes and LEAKS leaks cost, each edited EDITS times: a table, and target/bench/fleet.json.
+bench-fleet:
+	$(TOOLS)/packages.sh build
+	$(TOOLS)/kubernetes.sh >/dev/null
+	cargo build --release -p vrfgate-operator -p vrfgate-cluster --bin vrfgate --bench fleet
+	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; \
+	$(if $(NODES),NODES=$(NODES)) $(if $(LEAKS),LEAKS=$(LEAKS)) $(if $(EDITS),EDITS=$(EDITS)) \
+	cargo bench -p vrfgate-operator -p vrfgate-cluster --bench fleet
 
 # Rebuilds the committed BPF objects from ebpf/program.
 object:

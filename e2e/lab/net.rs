@@ -174,25 +174,9 @@ impl Net {
     }
 }
 
-/// Everything about routing that a careless tool could change. Without link-local addresses and their routes,
-/// which come whenever duplicate address detection is done with them.
+/// What [`Host::routing`] shows.
 pub fn routing(lab: &Lab) -> String {
-    let shown = [
-        "-4 rule",
-        "-6 rule",
-        "-4 route show table all",
-        "-6 route show table all",
-        "-brief address",
-    ]
-    .map(|command| lab.ip_shows(command))
-    .join("\n");
-    shown
-        .lines()
-        .filter(|line| !line.starts_with("multicast"))
-        .map(|line| line.split(" fe80::").next().unwrap_or(line))
-        .filter(|line| !matches!(*line, "local" | "anycast") && !line.starts_with("fe80::"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lab.routing()
 }
 
 /// The same address with another last byte.

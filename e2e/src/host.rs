@@ -35,7 +35,12 @@ impl Topology {
 impl Host {
     /// The first machine of a new topology.
     pub(crate) fn new(name: String) -> Self {
-        Self::of(Arc::default(), "router", name)
+        Self::of(Arc::default(), "router", Netns::create(name))
+    }
+
+    /// The machine that this program runs on, as the first of a topology.
+    pub(crate) fn this(name: String) -> Self {
+        Self::of(Arc::default(), "router", Netns::attach(name))
     }
 
     /// Another machine of the same topology, not connected to anything.
@@ -44,13 +49,12 @@ impl Host {
         Self::of(
             self.topology.clone(),
             &format!("client behind {label}"),
-            name,
+            Netns::create(name),
         )
     }
 
-    fn of(topology: Arc<Topology>, label: &str, name: String) -> Self {
-        let netns =
-            Netns::create(name).unwrap_or_else(|error| panic!("making a namespace: {error}"));
+    fn of(topology: Arc<Topology>, label: &str, netns: io::Result<Netns>) -> Self {
+        let netns = netns.unwrap_or_else(|error| panic!("making a namespace: {error}"));
         let netns = Arc::new(netns);
         topology.add(label, &netns);
         Self {
@@ -82,6 +86,29 @@ impl Host {
     #[track_caller]
     pub fn ip_shows(&self, command: &str) -> String {
         ip::query(&self.netns, command).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Everything about routing that a careless tool could change. Without link-local addresses and their
+    /// routes, which come whenever duplicate address detection is done with them.
+    #[must_use]
+    #[track_caller]
+    pub fn routing(&self) -> String {
+        let shown = [
+            "-4 rule",
+            "-6 rule",
+            "-4 route show table all",
+            "-6 route show table all",
+            "-brief address",
+        ]
+        .map(|command| self.ip_shows(command))
+        .join("\n");
+        shown
+            .lines()
+            .filter(|line| !line.starts_with("multicast"))
+            .map(|line| line.split(" fe80::").next().unwrap_or(line))
+            .filter(|line| !matches!(*line, "local" | "anycast") && !line.starts_with("fe80::"))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Value of a sysctl, such as `net.ipv4.tcp_l3mdev_accept`.

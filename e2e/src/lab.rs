@@ -46,7 +46,16 @@ impl Lab {
     pub fn new() -> Self {
         static LABS: AtomicU32 = AtomicU32::new(1);
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let router = Host::new(format!("lab{}-{number}", process::id()));
+        Self::of(Host::new(format!("lab{}-{number}", process::id())))
+    }
+
+    /// The machine that this program runs on as the router: one that was made for this and goes with it.
+    #[must_use]
+    pub fn on_this_machine() -> Self {
+        Self::of(Host::this("this".to_owned()))
+    }
+
+    fn of(router: Host) -> Self {
         for forwarding in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
             router.set_sysctl(forwarding, "1");
         }

@@ -38,22 +38,26 @@ impl Netns {
         let handle = thread::scope(|scope| {
             let made = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET)?;
-                let own = "/proc/thread-self/ns/net";
-                mount(
-                    Some(own),
-                    &path,
-                    None::<&str>,
-                    MsFlags::MS_BIND,
-                    None::<&str>,
-                )?;
-                File::open(&path)
+                name_own(&path)
             });
             joined(made)
         });
+        Self::named(name, handle)
+    }
+
+    /// Gives the namespace that this thread is in a name, as `ip netns attach` does.
+    pub fn attach(name: String) -> io::Result<Self> {
+        fs::create_dir_all(NAMES)?;
+        let path = path_of(&name);
+        File::create_new(&path)?;
+        Self::named(name, name_own(&path))
+    }
+
+    fn named(name: String, handle: io::Result<File>) -> io::Result<Self> {
         match handle {
             Ok(handle) => Ok(Self { name, handle }),
             Err(error) => {
-                fs::remove_file(&path)?;
+                fs::remove_file(path_of(&name))?;
                 Err(error)
             }
         }
@@ -104,6 +108,19 @@ impl Drop for Netns {
         let _ = umount2(&path, MntFlags::MNT_DETACH);
         let _ = fs::remove_file(&path);
     }
+}
+
+/// Puts the name of this thread's namespace where `path` is.
+fn name_own(path: &Path) -> io::Result<File> {
+    let own = "/proc/thread-self/ns/net";
+    mount(
+        Some(own),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
+    File::open(path)
 }
 
 fn path_of(name: &str) -> PathBuf {

@@ -1,11 +1,11 @@
 #!/bin/bash
 # The inside of vm.sh: prepares the VM, runs the command, hands back output and exit code.
 #
-#   vm-guest.sh WORK      WORK/environment and WORK/command in, WORK/output and WORK/status out
+#   vm-guest.sh WORK      WORK/environment, WORK/command and WORK/net in, WORK/output and WORK/status out
 #
 # The command finds: root's rights, its own working directory, PATH and HOME; vrf, veth and dummy
 # loaded and modprobe for the rest; bpffs, cgroup2, debugfs and tracefs in their usual places;
-# a tmpfs on /run (so `ip netns` works) and loopback up.
+# a tmpfs on /run (so `ip netns` works) and loopback up; with WORK/net, eth0 as well.
 set -euo pipefail
 work=$1
 
@@ -22,6 +22,14 @@ ensure_mounted tracefs /sys/kernel/tracing tracefs
 mkdir -p /run/netns /run/lock
 modprobe -a vrf veth dummy
 ip link set lo up
+if [ -e "$work/net" ]; then
+    modprobe virtio_net
+    # The address that QEMU's user network expects of its first machine. No default route, nor one that
+    # is advertised over IPv6: tests reach this one host and nothing else.
+    echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+    ip address add 10.0.2.15/24 dev eth0
+    ip link set eth0 up
+fi
 
 # A pipe, not the file itself: a command that opens /dev/stdout would cut the file short.
 exec {out}> >(exec cat >"$work/output")

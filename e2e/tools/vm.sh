@@ -2,7 +2,7 @@
 # Runs a command as root under another kernel, in a VM that sees this machine's files.
 #
 #   vm.sh --kernel VMLINUZ [--kvm auto|on|off] [--timeout SECONDS] [--memory 2G] [--cpus 2]
-#         --rwdir DIR -- COMMAND...
+#         [--net] --rwdir DIR -- COMMAND...
 #
 # The machine's file system is read-only inside (writes go to a throw-away layer), DIR is
 # writable; vm-guest.sh says what else COMMAND finds. Its output, both streams as one, comes out
@@ -11,7 +11,8 @@
 # started. Kernel errors are kept in DIR/vm-console.log. No terminal or stdin is needed.
 #
 # Commands, not sessions, pass this border: the environment is PATH, HOME and what COMMAND sets
-# itself (`-- env A=b program`), and the VM has no network card.
+# itself (`-- env A=b program`), and the VM has no network card, unless with --net: then its eth0
+# reaches what listens on this machine's loopback, as 10.0.2.2, and has no route to anywhere else.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -21,15 +22,19 @@ virtme_ng=1.42       # the version all timings and work-arounds below were tried
 kvm_probe_seconds=25 # a working KVM boots in 3; where it does not work, many boots hang
 
 usage() {
-    die "usage: vm.sh --kernel VMLINUZ [--kvm auto|on|off] [--timeout S] [--memory 2G] [--cpus 2] --rwdir DIR -- COMMAND..."
+    die "usage: vm.sh --kernel VMLINUZ [--kvm auto|on|off] [--timeout S] [--memory 2G] [--cpus 2] [--net] --rwdir DIR -- COMMAND..."
 }
 
-kernel='' kvm=auto limit=600 memory=2G cpus=2 rwdir=''
+kernel='' kvm=auto limit=600 memory=2G cpus=2 net='' rwdir=''
 while [ $# != 0 ]; do
     case $1 in
     --)
         shift
         break
+        ;;
+    --net)
+        net=1
+        shift
         ;;
     --kernel | --kvm | --timeout | --memory | --cpus | --rwdir)
         [ $# -ge 2 ] || usage
@@ -129,6 +134,7 @@ trap 'exit 143' INT TERM HUP
 : >"$work/output"
 printf 'export PATH=%q HOME=%q\ncd %q\n' "$guest_path" "$HOME" "$PWD" >"$work/environment"
 printf '%q ' "$@" >"$work/command"
+[ -z "$net" ] || : >"$work/net"
 
 options=(--force-9p --run "$kernel" --cpus "$cpus" --memory "$memory" --rwdir "$rwdir")
 # Verbose is what makes virtme-ng hand out the kernel's console; the level keeps it to errors.
@@ -138,6 +144,7 @@ options=(--force-9p --run "$kernel" --cpus "$cpus" --memory "$memory" --rwdir "$
 # tsc=reliable. Measured and slower (14 s idle): --no-virtme-ng-init.
 options+=(--verbose --append quiet --append loglevel=4)
 [ "$kvm" = on ] || options+=(--disable-kvm)
+[ -z "$net" ] || options+=(--network user --no-dhcp)
 
 # `timeout` leads a process group of its own, so its signal reaches QEMU behind vng's shells;
 # setpriv passes on the death of this script, whatever it dies of.

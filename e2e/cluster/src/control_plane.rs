@@ -128,6 +128,12 @@ impl ControlPlane {
         self.write_config(name, &json!({"token": token}))
     }
 
+    /// A kubeconfig for the bearer of `token`, with the API server at `host`.
+    #[must_use]
+    pub fn token_kubeconfig_at(&self, host: Ipv4Addr, token: &str) -> String {
+        self.kubeconfig_with(host, &json!({"token": token}))
+    }
+
     fn write_config(&self, name: &str, user: &Value) -> anyhow::Result<PathBuf> {
         let name = format!("{name}.kubeconfig");
         let text = self.kubeconfig_with(Ipv4Addr::LOCALHOST, user);

@@ -14,9 +14,13 @@
 //! Everything lies in a temporary directory and ends with the value. Knows nothing of vrfgate.
 
 mod control_plane;
+mod objects;
+mod pages;
 mod pki;
 mod process;
 
 pub use control_plane::{ControlPlane, free_port};
-pub use pki::Identity;
+pub use objects::{apply, token};
+pub use pages::Pages;
+pub use pki::{HOST_OF_VM, Identity};
 pub use process::Process;

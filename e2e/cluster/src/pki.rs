@@ -8,6 +8,9 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType,
 };
 
+/// What a virtual machine on QEMU's user network calls the loopback of its host.
+pub const HOST_OF_VM: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
 /// A certificate and its key, both in PEM.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -41,10 +44,10 @@ impl Pki {
         self.authority.pem()
     }
 
-    /// A server on 127.0.0.1, which a virtual machine on this host sees as 10.0.2.2.
+    /// A server on 127.0.0.1, for this host and for virtual machines on it.
     pub fn server(&self) -> anyhow::Result<Identity> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-        for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 2, 2)] {
+        for address in [Ipv4Addr::LOCALHOST, HOST_OF_VM] {
             params
                 .subject_alt_names
                 .push(SanType::IpAddress(address.into()));

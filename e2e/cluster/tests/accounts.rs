@@ -3,18 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use k8s_openapi::api::{
-    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
-    core::v1::{Node, Pod, Secret, ServiceAccount},
-};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::{
     Api, Client, Config, Error,
-    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-    discovery::{Discovery, Scope},
 };
 use serde_json::json;
+use vrfgate_cluster::{apply, token};
 use vrfgate_operator::api::{VrfGateNode, VrfLeak};
 
 use crate::{
@@ -39,33 +35,17 @@ pub fn tests() -> Vec<Test> {
 
 /// As `kubectl apply -f operator/deploy/` does.
 pub async fn install(admin: &Client) -> anyhow::Result<()> {
-    let discovery = Discovery::new(admin.clone()).run().await?;
-    for object in MANIFESTS.iter().flat_map(|text| {
-        serde_saphyr::from_multiple::<DynamicObject>(text).unwrap_or_else(|error| panic!("{error}"))
-    }) {
-        let types = object.types.clone().unwrap_or_default();
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let kind = (&types).try_into()?;
-        let (resource, capabilities) = discovery
-            .resolve_gvk(&kind)
-            .with_context(|| format!("there is no kind {types:?}"))?;
-        let api: Api<DynamicObject> = match (capabilities.scope, &object.metadata.namespace) {
-            (Scope::Namespaced, Some(namespace)) => {
-                Api::namespaced_with(admin.clone(), namespace, &resource)
-            }
-            _ => Api::all_with(admin.clone(), &resource),
-        };
-        let parameters = PatchParams::apply("test").force();
-        api.patch(&name, &parameters, &Patch::Apply(&object))
-            .await
-            .with_context(|| format!("applying {} {name}", types.kind))?;
+    for manifest in MANIFESTS {
+        apply(admin, manifest).await?;
     }
     Ok(())
 }
 
 /// A token of the controller's account.
 pub async fn controller_token(admin: &Client) -> String {
-    token(admin, "vrfgate-controller", None).await
+    token(admin, NAMESPACE, "vrfgate-controller", None)
+        .await
+        .unwrap()
 }
 
 /// The token that the kubelet of `node` gives to the agent's pod there.
@@ -85,33 +65,10 @@ pub async fn agent_token(admin: &Client, node: &str) -> String {
         Err(Error::Api(status)) if status.code == 409 => {}
         created => drop(created.unwrap()),
     }
-    token(
-        admin,
-        "vrfgate-agent",
-        Some(&pods.get(&name).await.unwrap()),
-    )
-    .await
-}
-
-async fn token(admin: &Client, account: &str, pod: Option<&Pod>) -> String {
-    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), NAMESPACE);
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec {
-            bound_object_ref: pod.map(|pod| BoundObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
-                name: pod.metadata.name.clone(),
-                uid: pod.metadata.uid.clone(),
-            }),
-            ..TokenRequestSpec::default()
-        }),
-        ..TokenRequest::default()
-    };
-    let granted = accounts
-        .create_token_request(account, &PostParams::default(), &request)
+    let pod = pods.get(&name).await.unwrap();
+    token(admin, NAMESPACE, "vrfgate-agent", Some(&pod))
         .await
-        .unwrap();
-    granted.status.unwrap().token.unwrap()
+        .unwrap()
 }
 
 /// A client with a token.
@@ -174,7 +131,9 @@ async fn an_agent_may_write_the_status_of_its_own_node_and_nothing_else(suite: &
     assert_eq!(code(nodes.list(&ListParams::default()).await), 403);
 
     // A token that was made by hand is of no node.
-    let of_no_node = token(&suite.admin, "vrfgate-agent", None).await;
+    let of_no_node = token(&suite.admin, NAMESPACE, "vrfgate-agent", None)
+        .await
+        .unwrap();
     let stolen: Api<VrfGateNode> = Api::all(client(suite, "stolen", &of_no_node).await);
     let refused = stolen.patch_status("mine", &parameters, &status).await;
     assert!(

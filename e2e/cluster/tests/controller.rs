@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         endpoints_in_the_hosts_own_network_are_opened_where_they_run,
         a_reference_to_nothing_is_told,
         what_is_as_it_should_be_is_not_written_again,
+        each_status_and_each_gate_is_written_once,
         of_two_leaks_in_conflict_the_older_stays_and_both_tell,
         a_leak_that_makes_no_sense_blocks_no_other,
         a_deleted_leak_waits_until_its_nodes_have_let_go,
@@ -225,6 +226,32 @@ async fn what_is_as_it_should_be_is_not_written_again(suite: &Suite) {
     controller.looks_again().await;
     assert_eq!(kit.versions().await, after);
     drop(agents);
+}
+
+async fn each_status_and_each_gate_is_written_once(suite: &Suite) {
+    let kit = Kit::new(suite).await;
+    kit.node("a", "edge", "192.0.2.1").await;
+    kit.leak("blue", SSH).await;
+    let controller = kit.controller("one").await;
+    kit.condition_becomes("blue", "Ready", "Unreported").await;
+    let look = async |round: &str| {
+        let patch = json!({"metadata": {"annotations": {"round": round}}});
+        merge(&kit.nodes, "a", patch).await;
+        controller.looks_again().await;
+    };
+    let writes = |what: &str| {
+        controller.metric(&format!(
+            "vrfgate_controller_writes_total{{what=\"{what}\"}}"
+        ))
+    };
+    look("1").await;
+    assert_eq!((writes("gate"), writes("status")), (1.0, 1.0));
+
+    let gate = kit.gates.get("a").await.unwrap();
+    report(&kit.gates, &gate, NodeLeakState::InForce, &[]).await;
+    kit.condition_becomes("blue", "Ready", "InForce").await;
+    look("2").await;
+    assert_eq!((writes("gate"), writes("status")), (1.0, 2.0));
 }
 
 async fn of_two_leaks_in_conflict_the_older_stays_and_both_tell(suite: &Suite) {

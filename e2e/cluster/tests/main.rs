@@ -5,9 +5,11 @@ mod agents;
 mod controller;
 mod kit;
 mod node;
+mod real_node;
 mod replicas;
 mod suite;
 mod validation;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         accounts::tests(),
         controller::tests(),
         node::tests(),
+        real_node::tests(),
         replicas::tests(),
     ]
     .concat();

@@ -6,16 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use anyhow::Context as _;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{Patch, PatchParams},
-    runtime::{conditions::is_crd_established, wait::await_condition},
-};
+use kube::Client;
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
-use vrfgate_cluster::ControlPlane;
+use vrfgate_cluster::{ControlPlane, apply};
 
 use crate::accounts;
 
@@ -43,7 +37,8 @@ impl Suite {
         let runtime = Runtime::new()?;
         let admin = runtime.block_on(async {
             let admin = cluster.client(&cluster.admin()).await?;
-            install_definitions(&admin).await?;
+            // As `vrfgate crd | kubectl apply -f -` does.
+            apply(&admin, &vrfgate_operator::api::crd_yaml()?).await?;
             accounts::install(&admin).await?;
             anyhow::Ok(admin)
         })?;
@@ -72,23 +67,4 @@ impl Suite {
         });
         libtest_mimic::run(arguments, trials.collect()).exit_code()
     }
-}
-
-/// As `vrfgate crd | kubectl apply -f -` does.
-async fn install_definitions(admin: &Client) -> anyhow::Result<()> {
-    let text = vrfgate_operator::api::crd_yaml()?;
-    let definitions: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&text)?;
-    let api: Api<CustomResourceDefinition> = Api::all(admin.clone());
-    for definition in definitions {
-        let name = definition.name_any();
-        api.patch(
-            &name,
-            &PatchParams::apply("test").force(),
-            &Patch::Apply(&definition),
-        )
-        .await
-        .with_context(|| format!("installing {name}"))?;
-        await_condition(api.clone(), &name, is_crd_established()).await?;
-    }
-    Ok(())
 }

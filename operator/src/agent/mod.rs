@@ -2,6 +2,7 @@
 //!
 //! Whatever the API server does, the last good state stays in force: it is in the pins, and beside them lies
 //! the object it was made of, so that an agent that starts anew goes on before it has met the API server.
+//! Only an object that asks for nothing ends that: then the node is given back as it was before vrfgate.
 
 mod last;
 mod object;
@@ -32,8 +33,10 @@ pub use last::forget;
 use self::{object::Object, reporter::Reporter};
 use crate::{
     api::VrfGateNodeSpec,
+    clear::clear,
     compile::{Leak, MarkMask},
-    node::{Keeper, Stir, collect_leftovers},
+    node::{Keeper, Report, Stir, collect_leftovers},
+    outage::Outage,
     serve::{self, Health},
 };
 
@@ -43,7 +46,7 @@ const MANAGER: &str = "vrfgate-agent";
 /// How often to look for what gates of namespaces that are gone have left.
 const COLLECT_EVERY: Duration = Duration::from_mins(1);
 
-/// How often a gate is tried to be put in that could not be put in at all.
+/// How often a gate is tried to be put in that could not be put in at all, or to be taken away.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// How an agent is run.
@@ -98,8 +101,9 @@ pub async fn run(
     let client = Client::try_default()
         .await
         .context("finding the cluster, by KUBECONFIG or as a pod's service account")?;
-    let mut object = object::watch(&client, &options.node);
-    let reporter = Reporter::start(&client, &options.node);
+    let outage = Outage::default();
+    let mut object = object::watch(&client, &options.node, outage.clone());
+    let reporter = Reporter::start(&client, &options.node, outage);
     agent.tell_health();
     if let Some(address) = options.serve_on {
         let unready = Arc::clone(&agent.unready);
@@ -153,10 +157,12 @@ async fn stirred(keeper: Option<&mut Keeper>) -> Stir {
 struct Agent {
     asked: Asked,
     steer_mask: MarkMask,
-    /// None while it isn't known what shall be in force.
+    /// None while it isn't known what shall be in force, and while nothing shall.
     keeper: Option<Keeper>,
-    /// Why there is no keeper though there should be.
+    /// Why there is no keeper though there should be, or why the node could not be given back.
     trouble: Option<String>,
+    /// What was in force when the node was to be given back, while it could not be.
+    left: Option<Report>,
     unready: Arc<Mutex<Vec<String>>>,
     changes: Counter,
     ready: Gauge,
@@ -193,6 +199,7 @@ impl Agent {
         }
         self.put_in_force(store, netns).await;
         if self.trouble.is_none()
+            && !self.asked.nothing()
             && let Err(error) = last::save(store, netns, &gate.spec)
         {
             warn!("writing down what is in force, for the next start: {error}");
@@ -200,6 +207,10 @@ impl Agent {
     }
 
     async fn put_in_force(&mut self, store: &Store, netns: &Netns) {
+        if self.asked.nothing() {
+            self.give_back(store, netns).await;
+            return;
+        }
         let leaks = self.asked.leaks.clone();
         if let Some(keeper) = &mut self.keeper {
             keeper.put_in_force(leaks).await;
@@ -208,16 +219,41 @@ impl Agent {
         match Keeper::start(store, netns.clone(), leaks, self.steer_mask).await {
             Ok(keeper) => {
                 self.keeper = Some(keeper);
+                self.left = None;
+                self.trouble = None;
+            }
+            Err(error) => self.note_trouble(error.to_string()),
+        }
+    }
+
+    /// A node that no leak applies to is as it was before vrfgate.
+    async fn give_back(&mut self, store: &Store, netns: &Netns) {
+        if let Some(keeper) = self.keeper.take() {
+            self.left = Some(keeper.report().clone());
+        }
+        match clear(store, netns).await {
+            Ok(cleared) => {
+                if cleared.any() {
+                    info!("nothing is asked for: {netns} is as it was before vrfgate");
+                }
+                self.left = None;
                 self.trouble = None;
             }
             Err(error) => {
-                let trouble = Some(error.to_string());
-                if trouble != self.trouble {
-                    warn!("{error}; trying again every {RETRY_EVERY:?}");
+                let error = format!("giving {netns} back: {error:#}");
+                if let Some(left) = &mut self.left {
+                    left.errors = vec![error.clone()];
                 }
-                self.trouble = trouble;
+                self.note_trouble(error);
             }
         }
+    }
+
+    fn note_trouble(&mut self, trouble: String) {
+        if self.trouble.as_ref() != Some(&trouble) {
+            warn!("{trouble}; trying again every {RETRY_EVERY:?}");
+        }
+        self.trouble = Some(trouble);
     }
 
     fn tell_health(&self) {
@@ -238,6 +274,7 @@ impl Agent {
             return;
         };
         let report = self.keeper.as_ref().map(Keeper::report);
+        let report = report.or(self.left.as_ref());
         let outcomes = status::outcomes(
             &edition.spec,
             &self.asked.unread,
@@ -278,6 +315,10 @@ impl Agent {
 }
 
 impl Asked {
+    fn nothing(&self) -> bool {
+        self.leaks.is_empty() && self.unread.is_empty()
+    }
+
     fn new(spec: &VrfGateNodeSpec, edition: Option<Edition>) -> Self {
         let mut asked = Self {
             edition,

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::{api::VrfGateNode, outage::Outage};
 use futures_util::StreamExt as _;
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::sync::watch;
-use tracing::warn;
-
-use crate::api::VrfGateNode;
 
 /// What is known of it.
 #[derive(Clone, Debug)]
@@ -24,13 +22,13 @@ pub enum Object {
 }
 
 /// Watches the `VrfGateNode` named `node`, in the background.
-pub fn watch(client: &Client, node: &str) -> watch::Receiver<Object> {
+pub fn watch(client: &Client, node: &str, outage: Outage) -> watch::Receiver<Object> {
     let api: Api<VrfGateNode> = Api::all(client.clone());
     // An agent may see no other.
     let only = watcher::Config::default().fields(&format!("metadata.name={node}"));
     let mut events = watcher(api, only).default_backoff().boxed();
     let (tell, object) = watch::channel(Object::Unknown);
-    let node = node.to_owned();
+    let what = format!("watching the VrfGateNode {node}");
     tokio::spawn(async move {
         let mut listed = None;
         while let Some(event) = events.next().await {
@@ -49,13 +47,11 @@ pub fn watch(client: &Client, node: &str) -> watch::Receiver<Object> {
                 Ok(watcher::Event::Apply(gate)) => Object::Known(Arc::new(gate)),
                 Ok(watcher::Event::Delete(_)) => Object::Missing,
                 Err(error) => {
-                    warn!(
-                        node,
-                        "watching the VrfGateNode: {error}; what is in force stays"
-                    );
+                    outage.watch_failed(&what, &error);
                     continue;
                 }
             };
+            outage.worked(&what);
             if tell.send(news).is_err() {
                 return;
             }

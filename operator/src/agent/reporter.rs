@@ -12,10 +12,12 @@ use kube::{
 };
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
-use tracing::warn;
 
 use super::MANAGER;
-use crate::api::{LeakOutcome, NodeLeakState, VrfGateNode, VrfGateNodeStatus};
+use crate::{
+    api::{LeakOutcome, NodeLeakState, VrfGateNode, VrfGateNodeStatus},
+    outage::Outage,
+};
 
 /// Between tries, while the API server is away.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
@@ -32,10 +34,10 @@ struct News {
 pub struct Reporter(watch::Sender<Option<News>>);
 
 impl Reporter {
-    pub fn start(client: &Client, node: &str) -> Self {
+    pub fn start(client: &Client, node: &str, outage: Outage) -> Self {
         let api: Api<VrfGateNode> = Api::all(client.clone());
         let (tell, news) = watch::channel(None);
-        tokio::spawn(write(api, node.to_owned(), news));
+        tokio::spawn(write(api, node.to_owned(), news, outage));
         Self(tell)
     }
 
@@ -54,7 +56,13 @@ impl Reporter {
     }
 }
 
-async fn write(api: Api<VrfGateNode>, node: String, mut news: watch::Receiver<Option<News>>) {
+async fn write(
+    api: Api<VrfGateNode>,
+    node: String,
+    mut news: watch::Receiver<Option<News>>,
+    outage: Outage,
+) {
+    let what = format!("writing the status of the VrfGateNode {node}");
     let mut former: Option<Condition> = None;
     while news.changed().await.is_ok() {
         loop {
@@ -64,13 +72,17 @@ async fn write(api: Api<VrfGateNode>, node: String, mut news: watch::Receiver<Op
             let status = status(latest, former.as_ref());
             match patch(&api, &node, &uid, &status).await {
                 Ok(()) => {
+                    outage.worked(&what);
                     former = status.conditions.into_iter().next();
                     break;
                 }
                 // The object is gone, or another one; of that, the watch will tell.
-                Err(Error::Api(answer)) if matches!(answer.code, 404 | 409) => break,
+                Err(Error::Api(answer)) if matches!(answer.code, 404 | 409) => {
+                    outage.worked(&what);
+                    break;
+                }
                 Err(error) => {
-                    warn!(node, "writing the status of the VrfGateNode: {error}");
+                    outage.failed(&what, &error);
                     sleep(RETRY_EVERY).await;
                 }
             }

@@ -39,10 +39,9 @@ use crate::compile::{Leak, Mode, Protocol, Replies};
 pub struct VrfGateNodeSpec {
     /// The leaks that apply to the node, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend(
-        "x-kubernetes-list-type" = "map",
-        "x-kubernetes-list-map-keys" = ["name"]
-    ))]
+    // Written as a whole by one writer: the API server need not remember who owns which field of which leak,
+    // which would take it longer than all the rest.
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub leaks: Vec<GateLeak>,
 }
 
@@ -129,10 +128,7 @@ pub struct VrfGateNodeStatus {
     pub leaks_wanted: Option<i64>,
     /// Every leak that the node holds anything of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend(
-        "x-kubernetes-list-type" = "map",
-        "x-kubernetes-list-map-keys" = ["name"]
-    ))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub leaks: Vec<LeakOutcome>,
     /// Conditions, one of each type. `Ready`: the gate holds what `spec` asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -130,7 +130,8 @@ enum Output {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(&cli.log)
+        // kube tells of every request that fails; whoever sent it tells what that means, and not every time.
+        .with_env_filter(format!("kube_client::client::builder=off,{}", cli.log))
         .with_target(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

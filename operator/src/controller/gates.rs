@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::{debug, error, info};
 
 use super::{MANAGER, metrics::Metrics, recent::Recent, world::World};
-use crate::api::{VrfGateNode, VrfGateNodeSpec, VrfGateNodeStatus};
+use crate::api::{VrfGateNode, VrfGateNodeSpec};
 
 /// Writes that are under way at once. More would only queue in the API server.
 const AT_ONCE: usize = 16;
@@ -100,13 +100,19 @@ impl Gates {
         let mut failures = 0;
         for (name, result) in applied {
             match result {
-                Ok(gate) => {
+                Ok(mut gate) => {
                     debug!(node = name, "gate written");
                     self.metrics.wrote("gate");
+                    gate.managed_fields_mut().clear();
                     self.recent.note(name, Arc::new(gate));
                 }
                 Err(error) => {
-                    error!(node = name, "writing the VrfGateNode: {error}");
+                    // One speaks for all: they may be a thousand, and fail for one reason.
+                    if failures == 0 {
+                        error!(node = name, "writing the VrfGateNode: {error}");
+                    } else {
+                        debug!(node = name, "writing the VrfGateNode: {error}");
+                    }
                     self.metrics.failed("gate");
                     failures += 1;
                 }
@@ -175,13 +181,12 @@ async fn remove(api: &Api<VrfGateNode>, gate: &VrfGateNode) -> Result<(), Error>
 
 /// Whether the agent of a node may still hold something of a leak.
 pub fn holds(gate: &VrfGateNode, leak: &str) -> bool {
-    let VrfGateNodeStatus {
-        observed_generation,
-        leaks,
-        ..
-    } = gate.status.clone().unwrap_or_default();
+    // Asked for every leak and node: nothing is copied here.
+    let (seen, held) = gate.status.as_ref().map_or((None, &[][..]), |status| {
+        (status.observed_generation, status.leaks.as_slice())
+    });
     let asked_for = gate.spec.leaks.iter().any(|asked| asked.name == leak);
     // An agent that has said anything yet may be about to do what an older edition asked for.
-    let behind = observed_generation.is_some_and(|seen| Some(seen) < gate.meta().generation);
-    asked_for || behind || leaks.iter().any(|held| held.name == leak)
+    let behind = seen.is_some_and(|seen| Some(seen) < gate.meta().generation);
+    asked_for || behind || held.iter().any(|held| held.name == leak)
 }

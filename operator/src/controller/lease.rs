@@ -22,6 +22,8 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use crate::outage::Outage;
+
 /// How long others wait for a leader that says nothing.
 const DURATION: Duration = Duration::from_secs(15);
 /// After so long without being able to renew, the leader stops: well before anybody else begins.
@@ -34,6 +36,7 @@ pub struct Election {
     api: Api<Lease>,
     name: String,
     identity: String,
+    outage: Outage,
     leading: watch::Sender<bool>,
     /// The lease as last seen, and since when it hasn't changed.
     seen: Option<(Lease, Instant)>,
@@ -48,12 +51,14 @@ impl Election {
         namespace: &str,
         name: &str,
         identity: String,
+        outage: Outage,
     ) -> (Self, watch::Receiver<bool>) {
         let (leading, receiver) = watch::channel(false);
         let election = Self {
             api: Api::namespaced(client.clone(), namespace),
             name: name.to_owned(),
             identity,
+            outage,
             leading,
             seen: None,
             renewed: None,
@@ -63,14 +68,18 @@ impl Election {
 
     /// Stands for election until `stop` turns true; a leader then gives the lease back.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let what = format!("the lease {}", self.name);
         loop {
             // A request that hangs is a renewal that failed.
             let result = timeout(EVERY * 2, self.take_or_renew()).await;
+            if matches!(result, Ok(Ok(_))) {
+                self.outage.worked(&what);
+            }
             match result {
                 Ok(Ok(true)) => self.renewed = Some(Instant::now()),
                 Ok(Ok(false)) => self.renewed = None,
-                Ok(Err(error)) => warn!("the lease {}: {error}", self.name),
-                Err(_) => warn!("the lease {}: the API server doesn't answer", self.name),
+                Ok(Err(error)) => self.outage.failed(&what, &error),
+                Err(_) => self.outage.timed_out(&what),
             }
             let leads = self.renewed.is_some_and(|at| at.elapsed() < GIVE_UP);
             if self.leading.send_replace(leads) && !leads {

@@ -16,6 +16,10 @@ pub struct Metrics {
     pub leading: Gauge,
     /// Looks at the whole cluster.
     pub pass_seconds: Histogram,
+    /// Changes that wait for the next look.
+    pub changes_waiting: Gauge,
+    /// From the first change that a look takes in until it has been written.
+    pub change_seconds: Histogram,
     writes: Family<Labels, Counter>,
     errors: Family<Labels, Counter>,
     watch_restarts: Family<Labels, Counter>,
@@ -28,6 +32,8 @@ impl Default for Metrics {
         Self {
             leading: Gauge::default(),
             pass_seconds: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0]),
+            changes_waiting: Gauge::default(),
+            change_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0]),
             writes: Family::default(),
             errors: Family::default(),
             watch_restarts: Family::default(),
@@ -78,6 +84,8 @@ impl Metrics {
         let Self {
             leading,
             pass_seconds,
+            changes_waiting,
+            change_seconds,
             writes,
             errors,
             watch_restarts,
@@ -90,6 +98,16 @@ impl Metrics {
             "pass_seconds",
             "Looks at the whole cluster",
             pass_seconds.clone(),
+        );
+        all.register(
+            "changes_waiting",
+            "Changes that wait for the next look at the cluster",
+            changes_waiting.clone(),
+        );
+        all.register(
+            "change_seconds",
+            "From a change until all that follows from it was written",
+            change_seconds.clone(),
         );
         all.register("writes", "Writes to the API server", writes.clone());
         all.register("write_errors", "Writes that failed", errors.clone());

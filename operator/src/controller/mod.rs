@@ -23,7 +23,10 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use self::{lease::Election, metrics::Metrics, pass::Pass, world::World};
-use crate::serve::{self, Health};
+use crate::{
+    outage::Outage,
+    serve::{self, Health},
+};
 
 /// Name under which the controller owns fields, reports events and is known in logs.
 pub const MANAGER: &str = "vrfgate-controller";
@@ -60,12 +63,18 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::R
         .await
         .context("finding the cluster, by KUBECONFIG or as a pod's service account")?;
     let metrics = Arc::new(Metrics::default());
-    let world = Arc::new(World::watch(&client, &metrics));
+    let outage = Outage::default();
+    let world = Arc::new(World::watch(&client, &metrics, &outage));
     let namespace = options
         .lease_namespace
         .unwrap_or_else(|| client.default_namespace().to_owned());
-    let (election, leading) =
-        Election::new(&client, &namespace, &options.lease_name, options.identity);
+    let (election, leading) = Election::new(
+        &client,
+        &namespace,
+        &options.lease_name,
+        options.identity,
+        outage,
+    );
     let election = tokio::spawn(election.run(stop.clone()));
     if let Some(address) = options.serve_on {
         let health: Health = {
@@ -118,7 +127,13 @@ async fn follow(
             () = world.changed() => tokio::time::sleep(SETTLE).await,
             () = tokio::time::sleep_until(again) => {}
         }
+        let waited = world.take_changes();
         let failures = pass.run(&leading).await;
+        if let Some(since) = waited {
+            metrics
+                .change_seconds
+                .observe(since.elapsed().as_secs_f64());
+        }
         again = Instant::now();
         if failures == 0 {
             retry = RETRY_FIRST;

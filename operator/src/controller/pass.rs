@@ -38,6 +38,8 @@ pub struct Pass {
     events: Events,
     /// Statuses written last, by the leak's uid.
     statuses: Recent<VrfLeakStatus>,
+    /// Finalizers of leaks that were new, by the leak's uid.
+    finalizers: Recent<Vec<String>>,
 }
 
 impl Pass {
@@ -49,6 +51,7 @@ impl Pass {
             world,
             metrics,
             statuses: Recent::default(),
+            finalizers: Recent::default(),
         }
     }
 
@@ -56,13 +59,14 @@ impl Pass {
     pub fn forget(&mut self) {
         self.gates.forget();
         self.statuses.clear();
+        self.finalizers.clear();
     }
 
     /// Brings everything in line, while this replica leads. How many writes failed.
     pub async fn run(&mut self, leading: &watch::Receiver<bool>) -> usize {
         let started = Instant::now();
-        let view = View::new(&self.world);
-        let mut failures = self.hold_new_leaks(&view).await;
+        let mut view = View::new(&self.world);
+        let mut failures = self.hold_new_leaks(&mut view).await;
 
         let placed: Vec<FleetLeak> = view.leaks.iter().filter_map(placeable).cloned().collect();
         let plans: BTreeMap<&str, NodePlan> = view
@@ -80,6 +84,7 @@ impl Pass {
         failures += self.gates.write(&wanted, leading).await;
 
         let gates = self.gates.current();
+        let now = this_second();
         let mut ready = 0;
         for leak in &view.leaks {
             if !*leading.borrow() {
@@ -90,9 +95,12 @@ impl Pass {
                 failures += self.let_go(&leak.object).await;
                 continue;
             }
-            let status = status::status(leak, &findings, Timestamp::now());
+            let former = self.last_status(&leak.object);
+            let status = status::status(leak, former.as_ref(), &findings, now);
             ready += usize::from(is_ready(&status));
-            failures += self.write_status(&leak.object, status).await;
+            if former.as_ref() != Some(&status) {
+                failures += self.write_status(&leak.object, former, status).await;
+            }
         }
         self.count(&view, &gates, ready);
         self.metrics
@@ -101,14 +109,29 @@ impl Pass {
         failures
     }
 
-    /// No leak reaches a node before it is sure to be taken back from there.
-    async fn hold_new_leaks(&self, view: &View) -> usize {
+    /// No leak reaches a node before it is sure to be taken back from there. Leaks that are held from now on are
+    /// so in this view already: nodes shall not be written to once without and once with them.
+    async fn hold_new_leaks(&mut self, view: &mut View) -> usize {
         let mut failures = 0;
-        let new = view.leaks.iter().map(|leak| &leak.object);
-        for leak in new.filter(|leak| !is_deleted(leak) && !is_held(leak)) {
-            let mut finalizers = leak.finalizers().to_vec();
+        for leak in &mut view.leaks {
+            let object = &mut leak.object;
+            let uid = object.uid().unwrap_or_default();
+            let held = self.finalizers.get(&uid, |_| is_held(object));
+            if let Some(finalizers) = held {
+                // The cache lags behind. Taken at its word, it would have the leak taken back from its nodes.
+                Arc::make_mut(object).metadata.finalizers = Some(finalizers.clone());
+            }
+            if is_deleted(object) || is_held(object) {
+                continue;
+            }
+            let mut finalizers = object.finalizers().to_vec();
             finalizers.push(FINALIZER.to_owned());
-            failures += self.write_finalizers(leak, &finalizers).await;
+            let written = self.write_finalizers(object, &finalizers).await;
+            if written.is_ok() {
+                Arc::make_mut(object).metadata.finalizers = Some(finalizers.clone());
+                self.finalizers.note(&uid, finalizers);
+            }
+            failures += self.outcome("finalizer", object, written);
         }
         failures
     }
@@ -120,34 +143,42 @@ impl Pass {
         info!(leak = leak.name_any(), "every node has let go of it");
         let others = leak.finalizers().iter().filter(|name| *name != FINALIZER);
         let finalizers: Vec<String> = others.cloned().collect();
-        self.write_finalizers(leak, &finalizers).await
+        let written = self.write_finalizers(leak, &finalizers).await;
+        self.outcome("finalizer", leak, written)
     }
 
-    async fn write_finalizers(&self, leak: &VrfLeak, finalizers: &[String]) -> usize {
+    async fn write_finalizers(
+        &self,
+        leak: &VrfLeak,
+        finalizers: &[String],
+    ) -> Result<VrfLeak, Error> {
         // The version makes sure that nobody else's finalizer is lost.
         let patch = json!({"metadata": {
             "resourceVersion": leak.resource_version(),
             "finalizers": finalizers,
         }});
-        let written = self
-            .leaks
-            .patch(
-                &leak.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
-            .await;
-        self.outcome("finalizer", leak, written)
+        let parameters = PatchParams::default();
+        let patch = Patch::Merge(&patch);
+        self.leaks
+            .patch(&leak.name_any(), &parameters, &patch)
+            .await
     }
 
-    async fn write_status(&mut self, leak: &VrfLeak, status: VrfLeakStatus) -> usize {
+    /// The status that was written last, which the cache may not know yet.
+    fn last_status(&mut self, leak: &VrfLeak) -> Option<VrfLeakStatus> {
         let uid = leak.uid().unwrap_or_default();
         let known = leak.status.as_ref();
         let written = self.statuses.get(&uid, |written| known == Some(written));
-        if written.or(known) == Some(&status) {
-            return 0;
-        }
-        let former = written.or(known).cloned();
+        written.or(known).cloned()
+    }
+
+    async fn write_status(
+        &mut self,
+        leak: &VrfLeak,
+        former: Option<VrfLeakStatus>,
+        status: VrfLeakStatus,
+    ) -> usize {
+        let uid = leak.uid().unwrap_or_default();
         let patch = json!({
             "apiVersion": "vrfgate.dev/v1alpha1",
             "kind": "VrfLeak",
@@ -205,6 +236,12 @@ impl Pass {
         let unready = view.leaks.len().saturating_sub(ready);
         self.metrics.set_leaks("unready", unready);
     }
+}
+
+/// As exact as it is in the API: what was written shall equal what comes back.
+fn this_second() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn is_deleted(leak: &VrfLeak) -> bool {

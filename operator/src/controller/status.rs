@@ -51,13 +51,17 @@ struct Tally<'a> {
     complaint: Option<String>,
 }
 
-/// The status of `leak`. Conditions that say what they said before keep their time.
-pub fn status(leak: &ViewedLeak, findings: &Findings<'_>, now: Timestamp) -> VrfLeakStatus {
+/// The status of `leak`. Conditions that say what they said in the `former` one keep their time.
+pub fn status(
+    leak: &ViewedLeak,
+    former: Option<&VrfLeakStatus>,
+    findings: &Findings<'_>,
+    now: Timestamp,
+) -> VrfLeakStatus {
     let object = &leak.object;
     let tally = tally(leak, &findings.nodes);
-    let former = object.status.clone().unwrap_or_default();
     let mut conditions = Conditions {
-        former: &former.conditions,
+        former: former.map_or(&[], |former| &former.conditions),
         generation: object.metadata.generation,
         now,
         list: Vec::new(),

@@ -1,6 +1,10 @@
 //! Caches of everything the controller reads, kept by watching.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::{
@@ -16,11 +20,13 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
-use tracing::warn;
+use tokio::{sync::Notify, time::Instant};
 
 use super::metrics::Metrics;
-use crate::api::{VrfGateNode, VrfLeak};
+use crate::{
+    api::{VrfGateNode, VrfLeak},
+    outage::Outage,
+};
 
 /// What there is in the cluster, as far as it is known.
 pub struct World {
@@ -29,35 +35,72 @@ pub struct World {
     pub nodes: Store<Node>,
     pub services: Store<Service>,
     pub slices: Store<EndpointSlice>,
-    changed: Arc<Notify>,
+    changes: Arc<Changes>,
+}
+
+/// What has changed since the cluster was last looked at.
+struct Changes {
+    notify: Notify,
+    /// When the first of them was noticed.
+    since: Mutex<Option<Instant>>,
+    metrics: Arc<Metrics>,
+    outage: Outage,
+}
+
+impl Changes {
+    fn note(&self) {
+        // Who doesn't lead doesn't look.
+        if self.metrics.leading.get() == 1 {
+            self.metrics.changes_waiting.inc();
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get_or_insert_with(Instant::now);
+        }
+        self.notify.notify_one();
+    }
 }
 
 impl World {
     /// Begins to watch, in the background.
-    pub fn watch(client: &Client, metrics: &Arc<Metrics>) -> Self {
-        let changed = Arc::new(Notify::new());
+    pub fn watch(client: &Client, metrics: &Arc<Metrics>, outage: &Outage) -> Self {
+        let changes = &Arc::new(Changes {
+            notify: Notify::new(),
+            since: Mutex::default(),
+            metrics: Arc::clone(metrics),
+            outage: outage.clone(),
+        });
         Self {
-            leaks: watch(client, metrics, &changed, |_: &mut VrfLeak| {}),
-            gates: watch(client, metrics, &changed, |_: &mut VrfGateNode| {}),
+            leaks: watch(client, changes, |_: &mut VrfLeak| {}),
+            gates: watch(client, changes, |_: &mut VrfGateNode| {}),
             // What isn't needed isn't kept: a node's list of images is larger than everything else.
-            nodes: watch(client, metrics, &changed, |node: &mut Node| {
+            nodes: watch(client, changes, |node: &mut Node| {
                 node.spec = None;
                 if let Some(status) = &mut node.status {
                     status.images = None;
                     status.conditions = None;
                 }
             }),
-            services: watch(client, metrics, &changed, |service: &mut Service| {
+            services: watch(client, changes, |service: &mut Service| {
                 service.status = None;
             }),
-            slices: watch(client, metrics, &changed, |_: &mut EndpointSlice| {}),
-            changed,
+            slices: watch(client, changes, |_: &mut EndpointSlice| {}),
+            changes: Arc::clone(changes),
         }
     }
 
     /// Waits until something has changed since the last call returned.
     pub async fn changed(&self) {
-        self.changed.notified().await;
+        self.changes.notify.notified().await;
+    }
+
+    /// Takes all changes so far as looked at. Since when the first of them waited.
+    pub fn take_changes(&self) -> Option<Instant> {
+        let mut since = self
+            .changes
+            .since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.changes.metrics.changes_waiting.set(0);
+        since.take()
     }
 
     /// Waits until everything that was there at the beginning is known.
@@ -95,15 +138,14 @@ impl World {
 /// Keeps a cache of all objects of a kind, `trim`med to what is needed.
 fn watch<K>(
     client: &Client,
-    metrics: &Arc<Metrics>,
-    changed: &Arc<Notify>,
+    changes: &Arc<Changes>,
     trim: impl Fn(&mut K) + Send + 'static,
 ) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Hash + Eq,
 {
-    let (metrics, changed) = (Arc::clone(metrics), Arc::clone(changed));
+    let changes = Arc::clone(changes);
     let writer: Writer<K> = Writer::default();
     let store = writer.as_reader();
     let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default())
@@ -115,14 +157,20 @@ where
     let mut events = reflector(writer, events).boxed();
     tokio::spawn(async move {
         let kind = K::kind(&());
+        let what = format!("watching {kind}");
         while let Some(event) = events.next().await {
             match event {
+                // Nobody has been asked yet.
+                Ok(watcher::Event::Init) => {}
                 // Told once all of the list is in.
-                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Ok(_) => changed.notify_one(),
+                Ok(watcher::Event::InitApply(_)) => changes.outage.worked(&what),
+                Ok(_) => {
+                    changes.outage.worked(&what);
+                    changes.note();
+                }
                 Err(error) => {
-                    metrics.watch_failed(&kind);
-                    warn!("watching {kind}: {error}; what was known stays");
+                    changes.metrics.watch_failed(&kind);
+                    changes.outage.watch_failed(&what, &error);
                 }
             }
         }

@@ -1,0 +1,170 @@
+//! What the node is made of, and what it can be told to do.
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use vrfgate_e2e::{
+    Conversation, Host, Lab, Listener, Load, Scanner,
+    Transport::{Tcp, Udp},
+    Vrfgate, program,
+};
+
+/// In the other machine's gate; see [`Node::new`].
+const ELSEWHERE: &str = "\
+apiVersion: vrfgate.dev/v1alpha1
+kind: VrfLeak
+metadata: {name: elsewhere}
+spec:
+  vrf: BLUE
+  services:
+    - {name: ssh, protocol: TCP, port: 22, addresses: [192.0.2.1/32]}
+";
+
+pub struct Node {
+    /// This machine.
+    router: Lab,
+    client: Host,
+    kubeconfig: PathBuf,
+    log: PathBuf,
+    agent: Option<Child>,
+    session: Option<Conversation>,
+    load: Option<Load>,
+    /// Ports that have a server and that no leak lists.
+    scanner: Scanner,
+    _servers: Vec<Listener>,
+    _elsewhere: (Vrfgate, Lab),
+}
+
+impl Node {
+    pub fn new(kubeconfig: PathBuf, log: PathBuf) -> Self {
+        // The machine's first sk_lookup program and its last one to go have the kernel patch its own code, and
+        // emulated processors that run it just then don't always survive that: one gate stays, somewhere else.
+        let lab = Lab::new();
+        let elsewhere = lab.vrfgate();
+        elsewhere.apply(ELSEWHERE);
+
+        let router = Lab::on_this_machine();
+        // The kernel's limit on ICMP errors is for the whole machine, and refused datagrams are many here.
+        for name in ["icmp_msgs_per_sec", "icmp_msgs_burst"] {
+            router.set_sysctl(&format!("net.ipv4.{name}"), "100000");
+        }
+        let client = router
+            .vrf("BLUE")
+            .slave("blue1", "10.0.0.1/24")
+            .client("10.0.0.2/24");
+        let servers = vec![
+            router.listen("ssh").tcp("0.0.0.0:22"),
+            router.listen("web").tcp("0.0.0.0:80"),
+            router.listen("dns").udp("0.0.0.0:53"),
+            router.listen("mdns").udp("0.0.0.0:5353"),
+        ];
+        let addresses = ["192.0.2.1", "10.0.0.1"];
+        let unlisted = addresses.into_iter().flat_map(|address| {
+            [(Tcp, 80), (Udp, 5353)].map(|(transport, port)| {
+                let to = format!("{address}:{port}").parse();
+                (transport, to.unwrap_or_else(|error| panic!("{error}")))
+            })
+        });
+        let scanner = client.keep_scanning(&unlisted.collect::<Vec<_>>());
+        Self {
+            router,
+            client,
+            kubeconfig,
+            log,
+            agent: None,
+            session: None,
+            load: None,
+            scanner,
+            _servers: servers,
+            _elsewhere: (elsewhere, lab),
+        }
+    }
+
+    /// Does what it is told, and says what came of it.
+    pub fn obey(&mut self, words: &[&str]) -> String {
+        match words {
+            ["start", "the", "agent"] => self.start_agent(),
+            ["kill", "the", "agent"] => self.kill_agent(),
+            ["connect", "to", to] => return self.client.connect(*to).outcome().to_string(),
+            ["ask", to] => return self.client.ask(*to).outcome().to_string(),
+            ["talk", "to", to] => self.session = Some(self.client.talk_to(*to)),
+            ["still", "talk"] => match &mut self.session {
+                Some(session) => session.should_be_alive(),
+                None => panic!("there is no open connection"),
+            },
+            ["keep", "connecting", "to", to] => {
+                let to = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
+                self.load = Some(self.client.keep_connecting(&[to], &[]));
+            }
+            ["stop", "connecting"] => match self.load.take() {
+                Some(load) => {
+                    load.should_have_met_no_surprise();
+                    return load.attempts().to_string();
+                }
+                None => panic!("nobody keeps connecting"),
+            },
+            ["what", "was", "open?"] => return self.what_was_open(),
+            ["how", "does", "it", "stand?"] => return self.state(),
+            _ => panic!("{words:?} is not understood"),
+        }
+        String::new()
+    }
+
+    fn start_agent(&mut self) {
+        self.kill_agent();
+        let log = File::options().create(true).append(true).open(&self.log);
+        let log = log.unwrap_or_else(|error| panic!("{}: {error}", self.log.display()));
+        let agent = Command::new(program())
+            .args(["agent", "--node-name", "real"])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        self.agent = Some(agent.unwrap_or_else(|error| panic!("starting the agent: {error}")));
+    }
+
+    /// SIGKILL.
+    fn kill_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let ended = agent.try_wait();
+            assert!(
+                matches!(ended, Ok(None)),
+                "the agent has ended by itself: {ended:?}"
+            );
+            let killed = agent.kill().and_then(|()| agent.wait());
+            killed.unwrap_or_else(|error| panic!("killing the agent: {error}"));
+        }
+    }
+
+    /// How often ports were tried that are never listed; panics when one was open.
+    fn what_was_open(&self) -> String {
+        let open = self.scanner.open();
+        assert!(open.is_empty(), "{open:?}");
+        self.scanner.attempts().to_string()
+    }
+
+    /// Everything on this machine that vrfgate touches.
+    fn state(&self) -> String {
+        let mut state = vec![self.router.routing()];
+        for name in ["tcp", "udp"] {
+            let name = format!("net.ipv4.{name}_l3mdev_accept");
+            state.push(format!("{name} = {}", self.router.sysctl(&name)));
+        }
+        // Neither directory need be there.
+        for command in [
+            "find /sys/fs/bpf/vrfgate -mindepth 1",
+            "find /run/vrfgate -mindepth 1",
+            "nft list ruleset",
+        ] {
+            let output = Command::new("sh").args(["-c", command]).output();
+            let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
+            state.push(format!("{command}:"));
+            state.push(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        state.join("\n")
+    }
+}

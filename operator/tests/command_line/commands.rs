@@ -1,0 +1,95 @@
+//! The commands beside `run`, and arguments that are refused.
+
+use std::fs;
+
+use nix::mount::{MntFlags, umount2};
+use vrfgate_ebpf::sk_lookup_programs;
+
+use crate::sandbox::{Sandbox, leak};
+
+#[test]
+fn clear_collects_what_a_gate_of_a_namespace_that_is_gone_has_left() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    sandbox.must("run", &["--once"]);
+    let pin = sandbox.link_pin();
+    sandbox.ip_netns("del");
+    sandbox.ip_netns("add");
+    assert!(pin.exists());
+    sandbox.eventually("the leftovers are gone", |sandbox| {
+        sandbox.must("clear", &[]);
+        !pin.exists()
+    });
+    assert_eq!(fs::read_dir(sandbox.path("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn clear_gives_back_the_former_sysctls_and_leaves_nothing_even_of_a_gate_not_in_force() {
+    for broken in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.set_sysctls(false, true);
+        sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+        sandbox.must("run", &["--once"]);
+        assert_eq!(sandbox.sysctls(), (Some(true), Some(true)));
+        if broken {
+            fs::remove_file(sandbox.link_pin()).unwrap();
+        }
+        sandbox.must("clear", &[]);
+        assert_eq!(sandbox.sysctls(), (Some(false), Some(true)), "{broken}");
+        assert!(sk_lookup_programs(&sandbox.netns()).unwrap().is_empty());
+        for directory in ["run", "bpf/vrfgate"] {
+            let left = fs::read_dir(sandbox.path(directory)).unwrap().count();
+            assert_eq!(left, 0, "{directory}, {broken}");
+        }
+    }
+}
+
+#[test]
+fn status_tells_the_sysctls_of_now_from_the_former_ones() {
+    let sandbox = Sandbox::new();
+    sandbox.set_sysctls(false, true);
+    assert!(sandbox.must("status", &[]).contains("there is no gate"));
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    sandbox.must("run", &["--once"]);
+    let text = sandbox.must("status", &[]);
+    assert!(
+        text.contains("tcp_l3mdev_accept 1 (was 0), udp_l3mdev_accept 1 (was 1)"),
+        "{text}"
+    );
+    assert!(text.contains("waits for VRF BLUE to be created"), "{text}");
+}
+
+#[test]
+fn doctor_fails_and_names_the_cure_when_something_is_missing() {
+    let sandbox = Sandbox::new();
+    assert!(sandbox.must("doctor", &[]).contains("there is no gate yet"));
+    umount2(&sandbox.path("bpf"), MntFlags::empty()).unwrap();
+    let output = sandbox.command("doctor").output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("MISSING  no BPF file system"), "{text}");
+}
+
+#[test]
+fn bits_that_no_mark_can_be_made_of_are_refused_by_the_name_of_the_flag() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    for (mask, complaint) in [
+        ("0x5", "has gaps"),
+        ("0", "without bits"),
+        ("all", "not a mask"),
+    ] {
+        let output = sandbox
+            .command("run")
+            .args(["--once", "--steer-mask", mask])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("--steer-mask") && said.contains(complaint),
+            "{said}"
+        );
+    }
+    assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
+}
