@@ -1,5 +1,7 @@
 //! Brings the gate of a pod's namespace in line with the attachments there.
 
+use std::io;
+
 use tracing::warn;
 use vrfgate_ebpf::{Capacity, Error, Gate, GateStatus, Mode, Netns, RuleSet, Store};
 
@@ -43,28 +45,38 @@ fn change(store: &Store, netns: &Netns, rules: &RuleSet) -> Result<bool, Error> 
 
 fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
     match Gate::open(store, netns.clone()) {
-        Ok(Some(gate)) => gate.detach(),
+        Ok(Some(gate)) => gate.detach()?,
         Ok(None) | Err(Error::OldLayout { .. } | Error::NotInForce { .. }) => {
-            Gate::clean_up(store, netns).map(drop)
+            Gate::clean_up(store, netns)?;
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
+    }
+    // An agent that was here has left its report.
+    match store.remove_files(netns.id()) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::Io {
+            doing: format!("removing the files of the gate of {netns}"),
+            cause,
+        }),
+        _ => Ok(()),
     }
 }
 
 /// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some.
-pub(crate) fn lacking(found: &GateStatus, wanted: &RuleSet) -> Vec<String> {
+pub(crate) fn lacking(found_gate: &GateStatus, wanted: &RuleSet) -> Vec<String> {
     let mut lacking = Vec::new();
-    if found.sysctls.now.tcp == Some(false) {
+    if found_gate.sysctls.now.tcp == Some(false) {
         lacking
             .push("net.ipv4.tcp_l3mdev_accept is 0, and no server is open to any VRF".to_owned());
     }
     for (ifindex, wanted) in &wanted.vrfs {
         let name = &wanted.name;
-        let Some(found) = found.vrfs.iter().find(|vrf| vrf.ifindex == *ifindex) else {
+        let Some(found) = found_gate.vrfs.iter().find(|vrf| vrf.ifindex == *ifindex) else {
             lacking.push(format!("VRF {name} is not gated"));
             continue;
         };
-        if found.mode == Mode::AsBefore {
+        // An agent leaves a VRF that nothing names as it was, which is closed where the sysctl was 0.
+        let was_open = found_gate.sysctls.former.tcp == Some(true);
+        if found.mode == Mode::AsBefore && was_open {
             lacking.push(format!("VRF {name} is not enforced"));
         }
         for rule in &wanted.rules {

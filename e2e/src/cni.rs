@@ -3,10 +3,12 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::symlink,
+    os::unix::{fs::symlink, net::UnixStream},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -14,6 +16,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::Host;
+
+const SOON: Duration = Duration::from_mins(2);
+
+/// A cluster that doesn't answer.
+const NOWHERE: &str = "{apiVersion: v1, kind: Config, current-context: n, \
+    contexts: [{name: n, context: {cluster: n, user: n}}], users: [{name: n, user: {token: n}}], \
+    clusters: [{name: n, cluster: {server: 'http://127.0.0.1:1'}}]}";
 
 static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
 static REFERENCE: OnceLock<PathBuf> = OnceLock::new();
@@ -39,6 +48,7 @@ pub struct Interface<'node> {
     netns: PathBuf,
     name: String,
     own: Value,
+    args: String,
 }
 
 /// What the plugin answered.
@@ -96,6 +106,7 @@ impl CniNode {
             netns: Path::new("/run/netns").join(pod.netns().name()),
             name: name.into(),
             own: all,
+            args: String::new(),
         }
     }
 
@@ -115,6 +126,40 @@ impl CniNode {
             .collect()
     }
 
+    /// Starts an agent of the node, which a machine stands for. It knows what `spec`, that of its `VrfGateNode`,
+    /// was when the API server was last seen; now that is away.
+    #[must_use]
+    #[track_caller]
+    pub fn agent(&self, machine: &Host, spec: &Value) -> Agent {
+        let last = self
+            .run_dir()
+            .join(format!("{}.agent.json", machine.netns().inode()));
+        let nowhere = self.home.path().join("kubeconfig");
+        let written = fs::create_dir_all(self.run_dir())
+            .and_then(|()| fs::write(&last, spec.to_string()))
+            .and_then(|()| fs::write(&nowhere, NOWHERE));
+        written.unwrap_or_else(|error| panic!("{}: {error}", last.display()));
+        let child = Command::new(crate::vrfgate::program())
+            .arg("--bpffs")
+            .arg(self.bpffs())
+            .arg("--run-dir")
+            .arg(self.run_dir())
+            .args(["agent", "--node-name", "n", "--netns"])
+            .arg(machine.netns().name())
+            .env("KUBECONFIG", &nowhere)
+            .spawn()
+            .unwrap_or_else(|error| panic!("the agent: {error}"));
+        let socket = self.run_dir().join("agent.sock");
+        let agent = Agent(child);
+        let deadline = Instant::now() + SOON;
+        // One that was killed has left its socket behind.
+        while UnixStream::connect(&socket).is_err() {
+            assert!(Instant::now() < deadline, "the agent doesn't listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        agent
+    }
+
     fn bpffs(&self) -> PathBuf {
         self.home.path().join("bpf")
     }
@@ -129,6 +174,28 @@ impl CniNode {
     }
 }
 
+/// A running `vrfgate agent`.
+#[derive(Debug)]
+pub struct Agent(Child);
+
+impl Agent {
+    /// `kill -9`
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Drop for CniNode {
     fn drop(&mut self) {
         // With its pins go the gates.
@@ -137,6 +204,13 @@ impl Drop for CniNode {
 }
 
 impl Interface<'_> {
+    /// The same, of a Kubernetes pod.
+    #[must_use]
+    pub fn of_pod(mut self, namespace: &str, name: &str) -> Self {
+        self.args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+        self
+    }
+
     /// ADD, which must succeed.
     #[track_caller]
     pub fn add(&self) {
@@ -180,6 +254,7 @@ impl Interface<'_> {
             .env("CNI_CONTAINERID", &self.container)
             .env("CNI_NETNS", &self.netns)
             .env("CNI_IFNAME", &self.name)
+            .env("CNI_ARGS", &self.args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

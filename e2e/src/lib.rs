@@ -43,7 +43,7 @@ mod vrfgate;
 pub use attempt::{Attempt, Transport};
 pub use bgp::Bgp;
 pub use bpf::detach_link;
-pub use cni::{Answer, CniNode, Interface, use_cni};
+pub use cni::{Agent, Answer, CniNode, Interface, use_cni};
 pub use conversation::Conversation;
 pub use host::Host;
 pub use ip::batch;

@@ -99,8 +99,9 @@ impl Store {
         Ok(ids)
     }
 
-    /// Removes every file of a namespace in the run directory, but for its lock.
-    pub(crate) fn remove_files(&self, id: NetnsId) -> io::Result<()> {
+    /// Removes every file of a namespace in the run directory, but for its lock: its record, and what others keep
+    /// beside it.
+    pub fn remove_files(&self, id: NetnsId) -> io::Result<()> {
         let lock = self.lock_path(id);
         for entry in fs::read_dir(&self.run)? {
             let entry = entry?;

@@ -49,7 +49,7 @@ pub async fn report(
     state: NodeLeakState,
     notes: &[&str],
 ) {
-    let leaks = gate.spec.leaks.iter().map(|leak| {
+    let leaks = gate.spec.leaks.iter().chain(&gate.spec.pod_leaks).map(|leak| {
         json!({"name": leak.name, "generation": leak.generation, "state": state, "notes": notes})
     });
     let status = json!({"status": {

@@ -307,9 +307,6 @@ async fn a_leak_that_makes_no_sense_blocks_no_other(suite: &Suite) {
     );
     kit.event_comes("bad", "Invalid").await;
 
-    kit.leak("pods", "vrf: BLUE, pods: {}").await;
-    kit.condition_becomes("pods", "Accepted", "Unsupported")
-        .await;
     // What no node ever got is gone at once.
     delete(&kit.leaks, "bad").await;
     kit.is_gone("bad").await;

@@ -5,6 +5,7 @@ mod agents;
 mod controller;
 mod kit;
 mod node;
+mod pods;
 mod real_node;
 mod replicas;
 mod suite;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         accounts::tests(),
         controller::tests(),
         node::tests(),
+        pods::tests(),
         real_node::tests(),
         replicas::tests(),
     ]

@@ -1,5 +1,6 @@
 //! The gate in pods that hold VRFs, by the chained CNI plugin.
 
+mod agent;
 mod chain;
 mod many;
 mod pod;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
-    [pod::tests(), chain::tests(), many::tests()]
+    [agent::tests(), pod::tests(), chain::tests(), many::tests()]
         .into_iter()
         .flatten()
         .collect()

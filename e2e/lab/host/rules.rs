@@ -91,9 +91,10 @@ fn a_local_table_that_moves_leaves_services_open(net: &Net) {
     net.isolate(&lab);
 
     client.connect(net.main(22)).should_reach("ssh");
-    if net.main.is_ipv4() {
-        vrfgate.should_say("the local table is looked up at preference 32765");
-    }
+    let family = if net.main.is_ipv4() { "IPv4" } else { "IPv6" };
+    vrfgate.should_say(&format!(
+        "the local table of {family} is looked up at preference 32765"
+    ));
 }
 
 fn connections_from_the_main_table_into_a_vrf_work_while_the_gate_is_on(net: &Net) {

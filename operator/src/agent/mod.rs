@@ -6,6 +6,7 @@
 
 mod last;
 mod object;
+mod pods;
 mod reporter;
 mod status;
 
@@ -22,7 +23,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use tokio::{
+    runtime::Handle,
     sync::watch,
+    task::spawn_blocking,
     time::{Instant, interval_at, sleep},
 };
 use tracing::{info, warn};
@@ -30,7 +33,11 @@ use vrfgate_ebpf::{Fate, Netns, Store};
 
 pub use last::forget;
 
-use self::{object::Object, reporter::Reporter};
+use self::{
+    object::Object,
+    pods::Pods,
+    reporter::{Outcomes, Reporter},
+};
 use crate::{
     api::VrfGateNodeSpec,
     clear::clear,
@@ -93,14 +100,36 @@ pub async fn run(
         steer_mask: options.steer_mask,
         ..Agent::default()
     };
+    let mut pods = Pods::start(store, options.steer_mask)?;
     if let Some(spec) = last::load(store, &netns) {
         info!("taking over what was in force, before the API server is asked");
         agent.asked = Asked::new(&spec, None);
+        pods.follow(&spec);
         agent.put_in_force(store, &netns).await;
+        // A node that is given back forgets; its pods go on.
+        agent.remember(store, &netns, &spec);
     }
-    let client = Client::try_default()
-        .await
-        .context("finding the cluster, by KUBECONFIG or as a pod's service account")?;
+    // Reads certificates, in its own time: gates and pods don't wait for it.
+    let handle = Handle::current();
+    let mut cluster = spawn_blocking(move || handle.block_on(Client::try_default()));
+    let client = loop {
+        tokio::select! {
+            client = &mut cluster => {
+                break client?
+                    .context("finding the cluster, by KUBECONFIG or as a pod's service account")?;
+            }
+            stir = stirred(agent.keeper.as_mut()) => {
+                if stir == Stir::Gone {
+                    return agent.leave().await;
+                }
+                if let Some(keeper) = &mut agent.keeper {
+                    keeper.attend(stir).await;
+                }
+            }
+            stir = pods.stirred() => pods.attend(stir),
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    };
     let outage = Outage::default();
     let mut object = object::watch(&client, &options.node, outage.clone());
     let reporter = Reporter::start(&client, &options.node, outage);
@@ -126,19 +155,23 @@ pub async fn run(
             }
             Ok(()) = object.changed() => {
                 let object = object.borrow_and_update().clone();
+                if let Object::Known(gate) = &object {
+                    pods.follow(&gate.spec);
+                }
                 agent.follow(object, &options.node, store, &netns).await;
             }
+            stir = pods.stirred() => pods.attend(stir),
             () = sleep(RETRY_EVERY), if agent.trouble.is_some() => {
                 agent.put_in_force(store, &netns).await;
             }
             _ = collect.tick() => {
                 let store = store.clone();
-                tokio::task::spawn_blocking(move || collect_leftovers(&store));
+                spawn_blocking(move || collect_leftovers(&store));
             }
             _ = stop.wait_for(|stop| *stop) => break,
         }
         agent.tell_health();
-        agent.report(&reporter);
+        agent.report(&reporter, &pods);
     }
     info!("leaving; the gate of {netns} stays in force");
     Ok(())
@@ -198,9 +231,14 @@ impl Agent {
             warn!(leak, "can't be put into force by this version: {why}");
         }
         self.put_in_force(store, netns).await;
+        self.remember(store, netns, &gate.spec);
+    }
+
+    /// For the next start, which may come before the API server can be reached.
+    fn remember(&self, store: &Store, netns: &Netns, spec: &VrfGateNodeSpec) {
         if self.trouble.is_none()
-            && !self.asked.nothing()
-            && let Err(error) = last::save(store, netns, &gate.spec)
+            && *spec != VrfGateNodeSpec::default()
+            && let Err(error) = last::save(store, netns, spec)
         {
             warn!("writing down what is in force, for the next start: {error}");
         }
@@ -269,7 +307,7 @@ impl Agent {
         *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = unready;
     }
 
-    fn report(&self, reporter: &Reporter) {
+    fn report(&self, reporter: &Reporter, pods: &Pods) {
         let Some(edition) = &self.asked.edition else {
             return;
         };
@@ -281,6 +319,11 @@ impl Agent {
             report,
             self.trouble.as_deref(),
         );
+        let (pods, pod_leaks) = pods.outcomes();
+        let outcomes = Outcomes {
+            leaks: outcomes.into_iter().chain(pod_leaks).collect(),
+            pods,
+        };
         reporter.tell(&edition.uid, edition.generation, outcomes);
     }
 

@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::sleep};
 
 use super::MANAGER;
 use crate::{
-    api::{LeakOutcome, NodeLeakState, VrfGateNode, VrfGateNodeStatus},
+    api::{LeakOutcome, NodeLeakState, PodOutcome, VrfGateNode, VrfGateNodeStatus},
     outage::Outage,
 };
 
@@ -27,7 +27,16 @@ const RETRY_EVERY: Duration = Duration::from_secs(5);
 struct News {
     uid: String,
     edition: i64,
-    outcomes: Vec<LeakOutcome>,
+    outcomes: Outcomes,
+}
+
+/// What has become of what was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcomes {
+    /// Of each leak, for the node or for pods.
+    pub leaks: Vec<LeakOutcome>,
+    /// Of each pod.
+    pub pods: Vec<PodOutcome>,
 }
 
 /// Tells in the background, so that an API server that hangs never keeps a gate waiting.
@@ -42,7 +51,7 @@ impl Reporter {
     }
 
     /// Takes note of what has become of the leaks of an edition.
-    pub fn tell(&self, uid: &str, edition: i64, outcomes: Vec<LeakOutcome>) {
+    pub fn tell(&self, uid: &str, edition: i64, outcomes: Outcomes) {
         let news = Some(News {
             uid: uid.to_owned(),
             edition,
@@ -112,9 +121,9 @@ fn status(news: News, former: Option<&Condition>) -> VrfGateNodeStatus {
     let News {
         uid: _,
         edition,
-        outcomes,
+        outcomes: Outcomes { leaks, pods },
     } = news;
-    let failed: Vec<&str> = outcomes
+    let failed: Vec<&str> = leaks
         .iter()
         .filter(|outcome| outcome.state == NodeLeakState::Failed)
         .map(|outcome| outcome.name.as_str())
@@ -140,8 +149,9 @@ fn status(news: News, former: Option<&Condition>) -> VrfGateNodeStatus {
     VrfGateNodeStatus {
         observed_generation: Some(edition),
         agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        leaks_wanted: i64::try_from(outcomes.len()).ok(),
-        leaks: outcomes,
+        leaks_wanted: i64::try_from(leaks.len()).ok(),
+        leaks,
+        pods,
         conditions: vec![condition],
     }
 }

@@ -43,6 +43,34 @@ pub struct VrfGateNodeSpec {
     // which would take it longer than all the rest.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub leaks: Vec<GateLeak>,
+    /// Pods of the node that leaks apply to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["namespace", "name"]
+    ))]
+    pub pods: Vec<GatePod>,
+    /// The leaks of those pods, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"]
+    ))]
+    pub pod_leaks: Vec<GateLeak>,
+}
+
+/// A pod, and what its network namespace shall hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatePod {
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its `metadata.uid`.
+    pub uid: String,
+    /// Names of leaks in `podLeaks`, the oldest first.
+    pub leaks: Vec<String>,
 }
 
 /// A leak as one node has to put it into force.
@@ -130,6 +158,13 @@ pub struct VrfGateNodeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub leaks: Vec<LeakOutcome>,
+    /// Pods of the node that hold a gate, or should.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["namespace", "name"]
+    ))]
+    pub pods: Vec<PodOutcome>,
     /// Conditions, one of each type. `Ready`: the gate holds what `spec` asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
@@ -137,6 +172,26 @@ pub struct VrfGateNodeStatus {
         "x-kubernetes-list-map-keys" = ["type"]
     ))]
     pub conditions: Vec<Condition>,
+}
+
+/// What has become of the leaks of one pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodOutcome {
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The leaks that apply to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"]
+    ))]
+    pub leaks: Vec<LeakOutcome>,
+    /// What a person should know, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What has become of one leak on one node.

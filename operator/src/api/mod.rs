@@ -32,8 +32,8 @@ mod yaml;
 pub use crd::crd_yaml;
 pub use field::{FieldError, FieldPath, Step};
 pub use gate_node::{
-    GateLeak, GateReturnRoute, GateRoute, GateService, LeakOutcome, NodeLeakState, VrfGateNode,
-    VrfGateNodeSpec, VrfGateNodeStatus,
+    GateLeak, GatePod, GateReturnRoute, GateRoute, GateService, LeakOutcome, NodeLeakState,
+    PodOutcome, VrfGateNode, VrfGateNodeSpec, VrfGateNodeStatus,
 };
 pub use read::{Place, ReadError, read_leaks};
 pub use types::{

@@ -174,6 +174,13 @@ pub fn spec() -> Value {
             "message": "addresses are required, because spec.routes is empty",
             "fieldPath": ".services",
         },
+        {
+            "rule": "!has(self.pods) || !has(self.services) || \
+                     self.services.all(service, !has(service.serviceRef))",
+            "message": "serviceRef stands for ports of the node itself, and pods have their own: list port \
+                        and protocol",
+            "fieldPath": ".services",
+        },
     ])
 }
 

@@ -131,7 +131,7 @@ fn network(netns: &Netns, mask: MarkMask) -> anyhow::Result<Vec<Finding>> {
     super::block_on(async {
         let watcher = Watcher::new(netns)?;
         let facts = watcher.facts().await?;
-        let preference = watcher.local_rule_preference().await?;
+        let [preference, _] = watcher.local_rule_preferences().await?;
         let clashes = port_clashes(netns, &facts)?;
         let mut findings = vec![vrfs(&facts), rule_order(preference)];
         findings.extend(clashes.iter().map(|clash| Finding::Note(clash.to_string())));

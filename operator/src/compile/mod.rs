@@ -18,14 +18,14 @@ pub use decide::{Packet, PassReason, RefuseReason, Verdict};
 pub use desired::{Desired, GatedVrf, OpenService, Waiting, WaitingReason, compile};
 pub use facts::{Link, LinkKind, LocalAddress, LocalPrefix, NodeFacts};
 pub use fleet::{
-    Conflict, Endpoint, FleetLeak, FleetNode, NodePlan, PlacedLeak, Reference, Requirement,
-    Selector, ServiceKey, plan_node,
+    Conflict, Endpoint, FleetLeak, FleetNode, FleetPod, NodePlan, PlacedLeak, PlannedPod,
+    PodSelector, Reference, Requirement, Selector, ServiceKey, plan_node,
 };
 pub use leak::{Leak, Mode, Overlap, Replies, ReturnRoute, Route, Service};
 pub use names::{DeviceName, LeakName, NameError, ServiceName, VrfName};
 pub use net::{PortRange, Prefix, PrefixError, Protocol};
 pub use routes::{RouteKey, UnmadeRoute, WantedRoute, Way};
-pub use set::{SetError, check_set};
+pub use set::{SetError, check_set, first_conflict};
 pub use steer::{MarkMask, MarkedVrf, MaskError, SteeredVrf, Steering, is_zone};
 
 #[cfg(test)]

@@ -80,8 +80,16 @@ pub fn check_set(leaks: &[Leak]) -> Vec<SetError> {
     errors
 }
 
+/// The first of what keeps two leaks apart; who mends it sees the next.
+#[must_use]
+pub fn first_conflict(earlier: &Leak, later: &Leak) -> Option<SetError> {
+    let mut errors = Vec::new();
+    check_pair(earlier, later, &mut errors);
+    errors.into_iter().next()
+}
+
 /// What keeps two leaks from being in force together.
-pub(super) fn check_pair(earlier: &Leak, later: &Leak, errors: &mut Vec<SetError>) {
+fn check_pair(earlier: &Leak, later: &Leak, errors: &mut Vec<SetError>) {
     if earlier.name == later.name {
         errors.push(SetError::SameName(later.name.clone()));
         return;

@@ -185,7 +185,8 @@ pub fn holds(gate: &VrfGateNode, leak: &str) -> bool {
     let (seen, held) = gate.status.as_ref().map_or((None, &[][..]), |status| {
         (status.observed_generation, status.leaks.as_slice())
     });
-    let asked_for = gate.spec.leaks.iter().any(|asked| asked.name == leak);
+    let mut asked = gate.spec.leaks.iter().chain(&gate.spec.pod_leaks);
+    let asked_for = asked.any(|asked| asked.name == leak);
     // An agent that has said anything yet may be about to do what an older edition asked for.
     let behind = seen.is_some_and(|seen| Some(seen) < gate.meta().generation);
     asked_for || behind || held.iter().any(|held| held.name == leak)

@@ -22,8 +22,8 @@ use super::{
     world::World,
 };
 use crate::{
-    api::{GateLeak, VrfGateNode, VrfGateNodeSpec, VrfLeak, VrfLeakStatus},
-    compile::{FleetLeak, NodePlan, plan_node},
+    api::{GateLeak, GatePod, VrfGateNode, VrfGateNodeSpec, VrfLeak, VrfLeakStatus},
+    compile::{FleetLeak, NodePlan, PlacedLeak, plan_node},
 };
 
 /// Keeps a leak until every node has let go of it.
@@ -65,6 +65,11 @@ impl Pass {
     /// Brings everything in line, while this replica leads. How many writes failed.
     pub async fn run(&mut self, leading: &watch::Receiver<bool>) -> usize {
         let started = Instant::now();
+        if self.world.needs_pods() && !self.world.knows_pods() {
+            // To write now would take from pods what they have.
+            info!("waiting for the list of pods");
+            return 0;
+        }
         let mut view = View::new(&self.world);
         let mut failures = self.hold_new_leaks(&mut view).await;
 
@@ -73,7 +78,8 @@ impl Pass {
             .nodes
             .iter()
             .map(|(name, viewed)| {
-                let plan = plan_node(&viewed.node, &placed, &view.endpoints);
+                let pods = view.pods.get(name).map_or(&[][..], Vec::as_slice);
+                let plan = plan_node(&viewed.node, pods, &placed, &view.endpoints);
                 (name.as_str(), plan)
             })
             .collect();
@@ -264,13 +270,24 @@ fn placeable(leak: &ViewedLeak) -> Option<&FleetLeak> {
 }
 
 fn wanted(view: &View, node: &str, plan: &NodePlan) -> Option<WantedGate> {
-    let leaks = plan.leaks.iter();
+    let gate_leaks = |placed: &[PlacedLeak]| {
+        let leaks = placed.iter();
+        leaks
+            .map(|placed| GateLeak::new(&placed.leak, placed.generation))
+            .collect()
+    };
+    let pods = plan.pods.iter().map(|pod| GatePod {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        leaks: pod.leaks.iter().map(ToString::to_string).collect(),
+    });
     Some(WantedGate {
         node_uid: view.nodes.get(node)?.uid.clone(),
         spec: VrfGateNodeSpec {
-            leaks: leaks
-                .map(|placed| GateLeak::new(&placed.leak, placed.generation))
-                .collect(),
+            leaks: gate_leaks(&plan.leaks),
+            pods: pods.collect(),
+            pod_leaks: gate_leaks(&plan.pod_leaks),
         },
     })
 }
@@ -288,12 +305,14 @@ fn findings<'a>(
         if plan
             .leaks
             .iter()
+            .chain(&plan.pod_leaks)
             .any(|placed| placed.leak.name.as_str() == name)
         {
             findings.nodes.insert(node, Placement::Asked(gate));
         }
         for conflict in &plan.conflicts {
             if conflict.later.as_str() == name {
+                // A leak for pods may be in one pod's way and not in another's.
                 findings.nodes.insert(node, Placement::InConflict);
             }
             if conflict.later.as_str() == name || conflict.earlier.as_str() == name {

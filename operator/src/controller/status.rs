@@ -122,10 +122,6 @@ fn accepted(leak: &ViewedLeak) -> Result<(), (&'static str, String)> {
             let errors: Vec<&str> = errors.iter().map(String::as_str).collect();
             Err(("Invalid", some_of(&errors, "; ")))
         }
-        Ok(FleetLeak { for_pods: true, .. }) => Err((
-            "Unsupported",
-            "spec.pods: this version puts leaks into force on nodes only".to_owned(),
-        )),
         Ok(_) => Ok(()),
     }
 }
@@ -154,8 +150,13 @@ fn ready(
         return (false, reason, message.clone());
     }
     if findings.nodes.is_empty() {
-        let message = "spec.nodeSelector selects no Linux node".to_owned();
-        return (false, "NoNodes", message);
+        return if leak.object.spec.pods.is_some() {
+            let message = "spec.pods selects no pod that has a node".to_owned();
+            (false, "NoPods", message)
+        } else {
+            let message = "spec.nodeSelector selects no Linux node".to_owned();
+            (false, "NoNodes", message)
+        };
     }
     let on = |nodes: &[&str]| some_of(nodes, ", ");
     if !tally.failed.is_empty() {

@@ -8,17 +8,17 @@ use std::{
 
 use k8s_openapi::{
     api::{
-        core::v1::{Node, Service},
+        core::v1::{Node, Pod, Service},
         discovery::v1::EndpointSlice,
     },
     jiff::Timestamp,
 };
 use kube::ResourceExt as _;
 
-use super::world::World;
+use super::world::{Pods, World};
 use crate::{
     api::{VrfLeak, parse_cluster},
-    compile::{Endpoint, FleetLeak, FleetNode, Protocol, ServiceKey},
+    compile::{Endpoint, FleetLeak, FleetNode, FleetPod, Protocol, ServiceKey},
 };
 
 /// The label that ties an `EndpointSlice` to its Service.
@@ -30,6 +30,8 @@ pub struct View {
     pub leaks: Vec<ViewedLeak>,
     /// By name.
     pub nodes: BTreeMap<String, ViewedNode>,
+    /// Pods that have a network namespace of their own, by node. Empty where no leak is for pods.
+    pub pods: BTreeMap<String, Vec<FleetPod>>,
     /// By Service.
     pub endpoints: BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
     /// Port names of each Service; the only port of a Service may have the empty name.
@@ -64,6 +66,7 @@ impl View {
         Self {
             leaks,
             nodes: nodes.iter().map(|node| view_node(node)).collect(),
+            pods: world.pods().map(view_pods).unwrap_or_default(),
             endpoints,
             services: services
                 .iter()
@@ -104,6 +107,42 @@ fn view_node(node: &Node) -> (String, ViewedNode) {
         uid: node.uid().unwrap_or_default(),
     };
     (node.name_any(), viewed)
+}
+
+fn view_pods(pods: &Pods) -> BTreeMap<String, Vec<FleetPod>> {
+    let namespaces = pods.namespaces.state();
+    let namespaces: BTreeMap<String, &BTreeMap<String, String>> = namespaces
+        .iter()
+        .map(|namespace| (namespace.name_any(), namespace.labels()))
+        .collect();
+    let mut by_node: BTreeMap<String, Vec<FleetPod>> = BTreeMap::new();
+    for pod in pods.pods.state() {
+        let Some(node) = node_of(&pod) else { continue };
+        let namespace = pod.namespace().unwrap_or_default();
+        let labels = namespaces.get(&namespace);
+        by_node.entry(node).or_default().push(FleetPod {
+            namespace_labels: labels.map(|labels| (*labels).clone()).unwrap_or_default(),
+            namespace,
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            labels: pod.labels().clone(),
+        });
+    }
+    for pods in by_node.values_mut() {
+        pods.sort_unstable();
+    }
+    by_node
+}
+
+/// The node that a pod's network namespace is on, while it has one of its own.
+fn node_of(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    let has_own = spec.host_network != Some(true) && !matches!(phase, Some("Succeeded" | "Failed"));
+    spec.node_name.clone().filter(|_| has_own)
 }
 
 fn view_service(service: &Service) -> (ServiceKey, BTreeSet<String>) {

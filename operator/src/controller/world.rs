@@ -3,12 +3,12 @@
 use std::{
     fmt::Debug,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::{
-    core::v1::{Node, Service},
+    core::v1::{Namespace, Node, Pod, PodSpec, PodStatus, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{
@@ -35,6 +35,8 @@ pub struct World {
     pub nodes: Store<Node>,
     pub services: Store<Service>,
     pub slices: Store<EndpointSlice>,
+    pods: OnceLock<Pods>,
+    client: Client,
     changes: Arc<Changes>,
 }
 
@@ -57,6 +59,12 @@ impl Changes {
         }
         self.notify.notify_one();
     }
+}
+
+/// What is known of pods, once a leak has asked for any.
+pub struct Pods {
+    pub pods: Store<Pod>,
+    pub namespaces: Store<Namespace>,
 }
 
 impl World {
@@ -83,8 +91,37 @@ impl World {
                 service.status = None;
             }),
             slices: watch(client, changes, |_: &mut EndpointSlice| {}),
+            pods: OnceLock::new(),
+            client: client.clone(),
             changes: Arc::clone(changes),
         }
+    }
+
+    /// Whether any leak is for pods. The first time, begins to watch them: most clusters have no such leak, and
+    /// thousands of pods.
+    pub fn needs_pods(&self) -> bool {
+        let state = self.leaks.state();
+        if self.pods.get().is_none() && state.iter().any(|leak| leak.spec.pods.is_some()) {
+            let _ = self.pods.set(Pods {
+                pods: watch(&self.client, &self.changes, trim_pod),
+                namespaces: watch(&self.client, &self.changes, |namespace: &mut Namespace| {
+                    namespace.status = None;
+                }),
+            });
+        }
+        self.pods.get().is_some()
+    }
+
+    /// Whether every pod is known.
+    pub fn knows_pods(&self) -> bool {
+        self.pods
+            .get()
+            .is_some_and(|pods| is_ready(&pods.pods) && is_ready(&pods.namespaces))
+    }
+
+    /// What is known of pods, if a leak has ever asked for any.
+    pub fn pods(&self) -> Option<&Pods> {
+        self.pods.get()
     }
 
     /// Waits until something has changed since the last call returned.
@@ -115,24 +152,40 @@ impl World {
 
     /// The kinds of which not everything is known yet.
     pub fn unsynced(&self) -> Vec<String> {
-        fn ready<K>(store: &Store<K>) -> bool
-        where
-            K: Resource<DynamicType = ()> + Clone + 'static,
-        {
-            futures_util::FutureExt::now_or_never(store.wait_until_ready()).is_some()
-        }
         [
-            ("VrfLeak", ready(&self.leaks)),
-            ("VrfGateNode", ready(&self.gates)),
-            ("Node", ready(&self.nodes)),
-            ("Service", ready(&self.services)),
-            ("EndpointSlice", ready(&self.slices)),
+            ("VrfLeak", is_ready(&self.leaks)),
+            ("VrfGateNode", is_ready(&self.gates)),
+            ("Node", is_ready(&self.nodes)),
+            ("Service", is_ready(&self.services)),
+            ("EndpointSlice", is_ready(&self.slices)),
+            ("Pod", self.pods.get().is_none() || self.knows_pods()),
         ]
         .into_iter()
         .filter(|(_, ready)| !ready)
         .map(|(kind, _)| format!("the list of {kind} is not there yet"))
         .collect()
     }
+}
+
+fn is_ready<K>(store: &Store<K>) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    futures_util::FutureExt::now_or_never(store.wait_until_ready()).is_some()
+}
+
+/// Labels, node, and whether it has ended: of everything else, there is far too much.
+fn trim_pod(pod: &mut Pod) {
+    pod.metadata.annotations = None;
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        node_name: spec.node_name,
+        host_network: spec.host_network,
+        ..PodSpec::default()
+    });
+    pod.status = pod.status.take().map(|status| PodStatus {
+        phase: status.phase,
+        ..PodStatus::default()
+    });
 }
 
 /// Keeps a cache of all objects of a kind, `trim`med to what is needed.

@@ -62,7 +62,7 @@ pub enum FactsError {
 pub struct Watcher {
     netns: Netns,
     pub(super) handle: Handle,
-    changes: Box<dyn Stream<Item = Change> + Send + Unpin>,
+    changes: Box<dyn Stream<Item = Change> + Send + Sync + Unpin>,
     /// The two sockets, at work.
     connections: [JoinHandle<()>; 2],
 }
@@ -176,13 +176,20 @@ impl Watcher {
         Ok(prefixes)
     }
 
-    /// The preference of the policy rule that looks up the `local` table, for IPv4. 0 unless somebody moved
-    /// it behind the VRFs.
-    pub async fn local_rule_preference(&self) -> Result<Option<u32>, FactsError> {
+    /// The preferences of the policy rules that look up the `local` table, of IPv4 and IPv6. 0 unless somebody
+    /// moved them behind the VRFs.
+    pub async fn local_rule_preferences(&self) -> Result<[Option<u32>; 2], FactsError> {
+        Ok([
+            self.local_rule_preference(IpVersion::V4).await?,
+            self.local_rule_preference(IpVersion::V6).await?,
+        ])
+    }
+
+    async fn local_rule_preference(&self, version: IpVersion) -> Result<Option<u32>, FactsError> {
         let rules: Vec<RuleMessage> = self
             .handle
             .rule()
-            .get(IpVersion::V4)
+            .get(version)
             .execute()
             .try_collect()
             .await

@@ -16,7 +16,9 @@ use super::{
     report::route_text,
     words::{local_rule_moved, mended, overridden, tell_news},
 };
-use crate::compile::{Desired, Leak, Link, MarkMask, NodeFacts, SteeredVrf, WantedRoute};
+use crate::compile::{
+    Desired, Leak, Link, LinkKind, MarkMask, NodeFacts, SteeredVrf, VrfName, WantedRoute,
+};
 
 /// How often the kernel is asked whether the gate is still in force. A gate that somebody detaches leaves
 /// the door open for no longer than this; asking takes some twenty system calls.
@@ -67,7 +69,8 @@ pub struct Keeper {
     facts: NodeFacts,
     /// Routes that were there by then.
     routes: Vec<WantedRoute>,
-    local_rule: Option<u32>,
+    /// Preferences of the rules of the local table, of IPv4 and IPv6.
+    local_rules: [Option<u32>; 2],
     steer_mask: MarkMask,
     /// VRFs whose UDP answers are steered.
     steered: Vec<SteeredVrf>,
@@ -93,15 +96,26 @@ impl Keeper {
         leaks: Vec<Leak>,
         steer_mask: MarkMask,
     ) -> Result<Self, KeepError> {
+        Self::start_slow(store, netns, leaks, steer_mask, LOOK_EVERY).await
+    }
+
+    /// As [`Keeper::start`], to look whether the gate is still in force less often.
+    pub async fn start_slow(
+        store: &Store,
+        netns: Netns,
+        leaks: Vec<Leak>,
+        steer_mask: MarkMask,
+        look_every: Duration,
+    ) -> Result<Self, KeepError> {
         let now = Instant::now();
-        let mut due = interval_at(now + LOOK_EVERY, LOOK_EVERY);
+        let mut due = interval_at(now + look_every, look_every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watcher = Watcher::new(&netns)?;
         // Of an earlier one, only what nobody else remembers. It may be of a version that wrote other things.
         let before = Report::load(store, &netns).ok().flatten();
         let mut keeper = Self {
             store: store.clone(),
-            local_rule: watcher.local_rule_preference().await?,
+            local_rules: watcher.local_rule_preferences().await?,
             watcher,
             engine: Engine::new(store.clone(), netns),
             leaks,
@@ -132,6 +146,16 @@ impl Keeper {
         self.engine.netns()
     }
 
+    /// The VRFs of the namespace, as of the last look.
+    #[must_use]
+    pub fn vrfs(&self) -> Vec<VrfName> {
+        let links = self.facts.links.iter();
+        let vrfs = links.filter(|link| matches!(link.kind, LinkKind::Vrf { .. }));
+        let mut names: Vec<VrfName> = vrfs.filter_map(|link| link.name.parse().ok()).collect();
+        names.sort();
+        names
+    }
+
     /// What is in force, as of the last look.
     #[must_use]
     pub fn report(&self) -> &Report {
@@ -154,7 +178,7 @@ impl Keeper {
             Stir::Changed(Change { vrfs, rules }) => {
                 self.gate_at_once(vrfs);
                 if rules {
-                    self.look_at_local_rule().await;
+                    self.look_at_local_rules().await;
                 }
                 self.reconcile_or_report().await;
             }
@@ -297,14 +321,22 @@ impl Keeper {
         }
     }
 
-    async fn look_at_local_rule(&mut self) {
-        match self.watcher.local_rule_preference().await {
-            Ok(now) if now != self.local_rule => {
-                self.repaired(local_rule_moved(self.local_rule, now));
-                self.local_rule = now;
+    async fn look_at_local_rules(&mut self) {
+        let now = match self.watcher.local_rule_preferences().await {
+            Ok(now) => now,
+            Err(error) => {
+                warn!("{error}");
+                return;
             }
-            Ok(_) => {}
-            Err(error) => warn!("{error}"),
+        };
+        let before = std::mem::replace(&mut self.local_rules, now);
+        for (family, (before, now)) in ["IPv4", "IPv6"]
+            .into_iter()
+            .zip(before.into_iter().zip(now))
+        {
+            if before != now {
+                self.repaired(local_rule_moved(family, before, now));
+            }
         }
     }
 

@@ -36,13 +36,13 @@ pub(super) fn mended(mended: Mended) -> Vec<String> {
 }
 
 /// That the policy rule of the local table is somewhere else now.
-pub(super) fn local_rule_moved(from: Option<u32>, to: Option<u32>) -> String {
+pub(super) fn local_rule_moved(family: &str, from: Option<u32>, to: Option<u32>) -> String {
     let place = |preference: Option<u32>| match preference {
         Some(preference) => format!("at preference {preference}"),
         None => "nowhere".into(),
     };
     format!(
-        "the local table is looked up {}, and was {} before; the routes of leaks deliver under either order",
+        "the local table of {family} is looked up {}, and was {} before; the routes of leaks deliver under either order",
         place(to),
         place(from)
     )

@@ -139,11 +139,20 @@ async fn facts_hold_our_end_of_a_link_its_master_and_where_the_local_table_is_lo
         .collect();
     assert_eq!(ipv4, ["192.0.2.1"], "ours, not the peer's");
 
-    assert_eq!(watcher.local_rule_preference().await.unwrap(), Some(0));
+    assert_eq!(
+        watcher.local_rule_preferences().await.unwrap(),
+        [Some(0), Some(0)]
+    );
     sandbox.ip("rule add preference 32765 lookup local");
-    assert_eq!(watcher.local_rule_preference().await.unwrap(), Some(0));
+    assert_eq!(
+        watcher.local_rule_preferences().await.unwrap(),
+        [Some(0), Some(0)]
+    );
     sandbox.ip("rule delete preference 0");
-    assert_eq!(watcher.local_rule_preference().await.unwrap(), Some(32765));
+    assert_eq!(
+        watcher.local_rule_preferences().await.unwrap(),
+        [Some(32765), Some(0)]
+    );
 }
 
 #[tokio::test]

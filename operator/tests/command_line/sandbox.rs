@@ -147,7 +147,7 @@ impl Sandbox {
         pins.join("link")
     }
 
-    /// Both its links.
+    /// Detaches both links of the gate by force.
     pub fn detach_gate(&self) {
         let pin = self.link_pin();
         detach_link(&pin.with_file_name("guard-link"));

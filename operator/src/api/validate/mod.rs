@@ -18,7 +18,7 @@ use super::{
     types::{PodSelection, VrfLeak, VrfLeakSpec},
     words,
 };
-use crate::compile::{FleetLeak, Leak, LeakName, Replies, VrfName};
+use crate::compile::{FleetLeak, Leak, LeakName, PodSelector, Replies, VrfName};
 
 /// Where an object was found decides what it may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,7 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
         node_selector.as_ref(),
         &mut errors,
     );
+    let pod_selector = parse_pods(&spec.field("pods"), pods.as_ref(), &mut errors);
     let mode = errors.keep(&spec.field("mode"), words::parse(mode, &words::MODES));
     let leak_routes = routes::parse_routes(&spec, vrf, routes, &mut errors);
     let replies = errors.keep(
@@ -100,6 +101,13 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
     };
     let services = services::parse_services(&spec, services, &defaults, place, &mut errors);
 
+    if place == Place::Cluster && pods.is_some() && !services.references.is_empty() {
+        errors.add(
+            &spec.field("services"),
+            "serviceRef stands for ports of the node itself, and pods have their own: list port and protocol",
+        );
+    }
+
     let parsed = || {
         Some(FleetLeak {
             leak: Leak {
@@ -113,11 +121,40 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
             },
             generation: leak.metadata.generation.unwrap_or_default(),
             nodes: nodes?,
-            for_pods: pods.is_some(),
+            pods: pod_selector?,
             references: services.references,
         })
     };
     errors.finish(parsed())
+}
+
+/// `Some(None)` for a leak of nodes.
+#[expect(
+    clippy::option_option,
+    reason = "outside: whether it is legal; inside: whether it is there"
+)]
+fn parse_pods(
+    path: &FieldPath,
+    pods: Option<&PodSelection>,
+    errors: &mut Errors,
+) -> Option<Option<PodSelector>> {
+    let Some(PodSelection {
+        namespace_selector,
+        pod_selector,
+    }) = pods
+    else {
+        return Some(None);
+    };
+    let namespaces = selector::parse(
+        &path.field("namespaceSelector"),
+        namespace_selector.as_ref(),
+        errors,
+    );
+    let pods = selector::parse(&path.field("podSelector"), pod_selector.as_ref(), errors);
+    Some(Some(PodSelector {
+        namespaces: namespaces?,
+        pods: pods?,
+    }))
 }
 
 fn parse_name(leak: &VrfLeak, errors: &mut Errors) -> Option<LeakName> {

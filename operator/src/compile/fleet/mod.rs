@@ -3,9 +3,11 @@
 //! As pure as the rest of [`compile`](crate::compile): nodes and endpoints come in as plain values.
 
 mod plan;
+mod pods;
 mod selector;
 
 pub use plan::{Conflict, Endpoint, FleetNode, NodePlan, PlacedLeak, ServiceKey, plan_node};
+pub use pods::{FleetPod, PlannedPod, PodSelector};
 pub use selector::{Requirement, Selector};
 
 use super::{Leak, Prefix, ServiceName};
@@ -19,8 +21,8 @@ pub struct FleetLeak {
     pub generation: i64,
     /// Which nodes.
     pub nodes: Selector,
-    /// Whether it is meant for pods rather than for the nodes themselves.
-    pub for_pods: bool,
+    /// Which pods on those nodes; `None` for the nodes themselves.
+    pub pods: Option<PodSelector>,
     /// Services that each node opens where it runs them.
     pub references: Vec<Reference>,
 }

@@ -7,9 +7,9 @@ use std::{
     num::NonZeroU16,
 };
 
-use super::{FleetLeak, Reference};
+use super::{FleetLeak, FleetPod, PlannedPod, Reference, pods::plan_pods};
 use crate::compile::{
-    Leak, LeakName, PortRange, Prefix, Protocol, Service, SetError, set::check_pair,
+    Leak, LeakName, PortRange, Prefix, Protocol, Service, SetError, first_conflict,
 };
 
 /// The label by which the kubelet says what runs on a node.
@@ -62,7 +62,11 @@ pub struct Endpoint {
 pub struct NodePlan {
     /// Free of conflicts, in the order of the leaks given.
     pub leaks: Vec<PlacedLeak>,
-    /// Leaks that apply to the node but can't be put into force beside an earlier one.
+    /// Pods of the node that leaks apply to, in order of their names.
+    pub pods: Vec<PlannedPod>,
+    /// The leaks of those pods, each once, in the order of the leaks given.
+    pub pod_leaks: Vec<PlacedLeak>,
+    /// Leaks that apply to the node, or a pod, but can't be put into force beside an earlier one.
     pub conflicts: Vec<Conflict>,
 }
 
@@ -86,53 +90,55 @@ pub struct Conflict {
     pub error: SetError,
 }
 
-/// What `node` has to put into force of all `leaks` of the cluster.
+/// What `node`, with its `pods`, has to put into force of all `leaks` of the cluster.
 ///
 /// Of two leaks that conflict, the one that comes first in `leaks` is taken: give the oldest first, so that
 /// a new object never takes away what an old one gives.
 #[must_use]
 pub fn plan_node(
     node: &FleetNode,
+    pods: &[FleetPod],
     leaks: &[FleetLeak],
     endpoints: &BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
 ) -> NodePlan {
     let mut plan = NodePlan::default();
-    for candidate in leaks.iter().filter(|leak| applies(leak, node)) {
+    let (for_pods, for_node): (Vec<&FleetLeak>, Vec<&FleetLeak>) = leaks
+        .iter()
+        .filter(|leak| applies(leak, node))
+        .partition(|leak| leak.pods.is_some());
+    for candidate in for_node {
         let leak = resolve(candidate, node, endpoints);
-        let mut conflicts = plan
-            .leaks
-            .iter()
-            .filter_map(|placed| conflict(&placed.leak, &leak))
-            .peekable();
-        if conflicts.peek().is_some() {
-            let conflicts: Vec<Conflict> = conflicts.collect();
-            plan.conflicts.extend(conflicts);
-        } else {
-            drop(conflicts);
+        let conflicts = conflicts(plan.leaks.iter().map(|placed| &placed.leak), &leak);
+        if conflicts.is_empty() {
             plan.leaks.push(PlacedLeak {
                 leak,
                 generation: candidate.generation,
             });
+        } else {
+            plan.conflicts.extend(conflicts);
         }
     }
+    plan_pods(&mut plan, pods, &for_pods);
     plan
 }
 
 /// Nodes that don't say what they run are taken for what this is made for.
 fn applies(leak: &FleetLeak, node: &FleetNode) -> bool {
     let linux = node.labels.get(OS_LABEL).is_none_or(|os| os == "linux");
-    linux && !leak.for_pods && leak.nodes.matches(&node.labels)
+    linux && leak.nodes.matches(&node.labels)
 }
 
-/// The first of what keeps two leaks apart; who mends it sees the next.
-fn conflict(earlier: &Leak, later: &Leak) -> Option<Conflict> {
-    let mut errors = Vec::new();
-    check_pair(earlier, later, &mut errors);
-    Some(Conflict {
-        earlier: earlier.name.clone(),
-        later: later.name.clone(),
-        error: errors.into_iter().next()?,
-    })
+/// What keeps a leak from being in force beside each of those that are.
+pub(super) fn conflicts<'a>(placed: impl Iterator<Item = &'a Leak>, later: &Leak) -> Vec<Conflict> {
+    placed
+        .filter_map(|earlier| {
+            Some(Conflict {
+                earlier: earlier.name.clone(),
+                later: later.name.clone(),
+                error: first_conflict(earlier, later)?,
+            })
+        })
+        .collect()
 }
 
 fn resolve(

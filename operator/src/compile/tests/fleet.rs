@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ip, leak, tcp};
 use crate::compile::{
-    Endpoint, FleetLeak, FleetNode, Leak, Mode, Protocol, Reference, Requirement, Selector,
-    ServiceKey, SetError, plan_node,
+    Endpoint, FleetLeak, FleetNode, FleetPod, Leak, Mode, NodePlan, PlannedPod, PodSelector,
+    Protocol, Reference, Requirement, Selector, ServiceKey, SetError, plan_node,
 };
 
 fn node(name: &str, labels: &[(&str, &str)], addresses: &[&str]) -> FleetNode {
@@ -24,7 +24,7 @@ fn everywhere(leak: Leak) -> FleetLeak {
         leak,
         generation: 1,
         nodes: Selector::default(),
-        for_pods: false,
+        pods: None,
         references: Vec::new(),
     }
 }
@@ -56,7 +56,12 @@ fn opened(node: &FleetNode, ports: &[&str], endpoints: &[Endpoint]) -> Vec<Strin
         sources: Vec::new(),
     });
     let endpoints: BTreeSet<Endpoint> = endpoints.iter().cloned().collect();
-    let plan = plan_node(node, &[leak], &BTreeMap::from([(frontend(), endpoints)]));
+    let plan = plan_node(
+        node,
+        &[],
+        &[leak],
+        &BTreeMap::from([(frontend(), endpoints)]),
+    );
     let services = plan.leaks[0].leak.services.iter();
     services
         .map(|service| format!("{} {}", service.addresses[0], service.ports))
@@ -84,7 +89,7 @@ fn selectors_mean_what_kubernetes_means_by_them() {
     ] {
         let mut leak = everywhere(leak("a", "BLUE"));
         leak.nodes = Selector(vec![requirement.clone()]);
-        let plan = plan_node(&edge, &[leak], &BTreeMap::new());
+        let plan = plan_node(&edge, &[], &[leak], &BTreeMap::new());
         assert_eq!(!plan.leaks.is_empty(), selected, "{requirement:?}");
     }
 }
@@ -97,7 +102,11 @@ fn all_requirements_must_hold() {
         Requirement::Exists("zone".to_owned()),
     ]);
     let edge = node("n", &[("role", "edge")], &[]);
-    assert!(plan_node(&edge, &[leak], &BTreeMap::new()).leaks.is_empty());
+    assert!(
+        plan_node(&edge, &[], &[leak], &BTreeMap::new())
+            .leaks
+            .is_empty()
+    );
 }
 
 #[test]
@@ -108,20 +117,111 @@ fn only_linux_nodes_and_those_that_do_not_say_are_asked() {
         (&[("kubernetes.io/os", "windows")], 0),
         (&[], 1),
     ] {
-        let plan = plan_node(&node("n", labels, &[]), &leaks, &BTreeMap::new());
+        let plan = plan_node(&node("n", labels, &[]), &[], &leaks, &BTreeMap::new());
         assert_eq!(plan.leaks.len(), asked, "{labels:?}");
     }
 }
 
+fn pod(name: &str, labels: &[(&str, &str)], namespace_labels: &[(&str, &str)]) -> FleetPod {
+    let map = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    FleetPod {
+        namespace: "default".into(),
+        name: name.into(),
+        uid: format!("uid-of-{name}"),
+        labels: map(labels),
+        namespace_labels: map(namespace_labels),
+    }
+}
+
+fn for_pods(leak: Leak, selector: PodSelector) -> FleetLeak {
+    FleetLeak {
+        pods: Some(selector),
+        ..everywhere(leak)
+    }
+}
+
+fn labelled(key: &str, value: &str) -> Selector {
+    Selector(vec![Requirement::In(key.into(), vec![value.into()])])
+}
+
 #[test]
-fn a_leak_for_pods_asks_nothing_of_nodes() {
-    let mut leak = everywhere(leak("a", "BLUE"));
-    leak.for_pods = true;
-    assert!(
-        plan_node(&node("n", &[], &[]), &[leak], &BTreeMap::new())
-            .leaks
-            .is_empty()
+fn a_leak_for_pods_asks_nothing_of_nodes_and_only_of_the_pods_it_selects() {
+    let leaks = [
+        for_pods(leak("all", "BLUE"), PodSelector::default()),
+        for_pods(
+            leak("upf", "RED"),
+            PodSelector {
+                namespaces: labelled("team", "core"),
+                pods: labelled("app", "upf"),
+            },
+        ),
+    ];
+    let pods = [
+        pod("a", &[("app", "upf")], &[("team", "core")]),
+        pod("b", &[("app", "upf")], &[]),
+        pod("c", &[], &[("team", "core")]),
+    ];
+    let plan = plan_node(&node("n", &[], &[]), &pods, &leaks, &BTreeMap::new());
+    assert!(plan.leaks.is_empty());
+    let names =
+        |pod: &PlannedPod| -> Vec<String> { pod.leaks.iter().map(ToString::to_string).collect() };
+    let planned: Vec<_> = plan
+        .pods
+        .iter()
+        .map(|pod| (&*pod.uid, names(pod)))
+        .collect();
+    assert_eq!(
+        planned,
+        [
+            ("uid-of-a", vec!["all".to_owned(), "upf".into()]),
+            ("uid-of-b", vec!["all".into()]),
+            ("uid-of-c", vec!["all".into()]),
+        ]
     );
+    assert_eq!(plan.pod_leaks.len(), 2);
+
+    let windows = node("n", &[("kubernetes.io/os", "windows")], &[]);
+    let plan = plan_node(&windows, &pods, &leaks, &BTreeMap::new());
+    assert_eq!(plan, NodePlan::default());
+    let plan = plan_node(&node("n", &[], &[]), &pods[1..], &leaks, &BTreeMap::new());
+    assert_eq!(plan.pod_leaks.len(), 1, "no pod here has the other");
+}
+
+#[test]
+fn leaks_for_pods_conflict_only_where_they_meet_in_one_pod() {
+    let audited = Leak {
+        mode: Mode::Audit,
+        ..leak("audits", "BLUE")
+    };
+    let selecting = |app: &str| PodSelector {
+        pods: labelled("app", app),
+        ..PodSelector::default()
+    };
+    let leaks = [
+        for_pods(leak("enforces", "BLUE"), selecting("upf")),
+        for_pods(audited, PodSelector::default()),
+        everywhere(leak("of-nodes", "BLUE")),
+    ];
+    let pods = [
+        pod("a", &[("app", "upf")], &[]),
+        pod("b", &[("app", "upf")], &[]),
+        pod("c", &[], &[]),
+    ];
+    let plan = plan_node(&node("n", &[], &[]), &pods, &leaks, &BTreeMap::new());
+    assert_eq!(plan.leaks.len(), 1);
+    let names: Vec<String> = plan
+        .pods
+        .iter()
+        .map(|pod| pod.leaks[0].to_string())
+        .collect();
+    assert_eq!(names, ["enforces", "enforces", "audits"]);
+    assert_eq!(plan.conflicts.len(), 1, "{:?}", plan.conflicts);
+    assert_eq!(plan.conflicts[0].later.as_str(), "audits");
 }
 
 #[test]
@@ -160,7 +260,7 @@ fn of_leaks_in_conflict_the_first_is_put_into_force_and_the_rest_besides() {
     let mut red = leak("c", "RED");
     red.services.push(tcp("ssh", 22, &["192.0.2.1/32"]));
     let leaks = [leak("a", "BLUE"), auditing, red].map(everywhere);
-    let plan = plan_node(&node("n", &[], &[]), &leaks, &BTreeMap::new());
+    let plan = plan_node(&node("n", &[], &[]), &[], &leaks, &BTreeMap::new());
     let placed: Vec<&str> = plan
         .leaks
         .iter()
@@ -183,7 +283,7 @@ fn leaks_that_meet_on_no_node_are_in_no_conflict() {
     auditing.leak.mode = Mode::Audit;
     auditing.nodes = Selector(vec![Requirement::Exists("lab".to_owned())]);
     let leaks = [everywhere(leak("a", "BLUE")), auditing];
-    let plan = plan_node(&node("n", &[], &[]), &leaks, &BTreeMap::new());
+    let plan = plan_node(&node("n", &[], &[]), &[], &leaks, &BTreeMap::new());
     assert_eq!((plan.leaks.len(), plan.conflicts.len()), (1, 0));
 }
 
@@ -196,7 +296,7 @@ fn a_leak_left_out_is_in_nobodys_way() {
     let mut third = leak("c", "BLUE");
     third.services.push(tcp("ssh", 22, &["192.0.2.1/32"]));
     let leaks = [leak("a", "BLUE"), second, third].map(everywhere);
-    let plan = plan_node(&node("n", &[], &[]), &leaks, &BTreeMap::new());
+    let plan = plan_node(&node("n", &[], &[]), &[], &leaks, &BTreeMap::new());
     let placed: Vec<&str> = plan
         .leaks
         .iter()

@@ -1,0 +1,237 @@
+//! The node's pods: whatever the CNI plugin has attached is looked after here, and gets the rules of the leaks that
+//! select the pod. Who is attached is told by the plugin's records; what it says on the socket only hastens it.
+
+mod gate;
+mod socket;
+mod status;
+mod wanted;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, Interval, interval},
+};
+use tracing::warn;
+use vrfgate_cni::{
+    Attachment, Attachments, Key,
+    agent::{Event, Notice},
+};
+use vrfgate_ebpf::Store;
+
+use self::{
+    gate::{Done, PodGate},
+    socket::Heard,
+    wanted::Wanted,
+};
+use crate::{
+    api::{GatePod, LeakOutcome, PodOutcome, VrfGateNodeSpec},
+    compile::MarkMask,
+};
+
+/// How often the plugin's records are read, where it could not tell of them.
+const READ_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a record that the plugin is about to remove counts as removed.
+const LEAVING: Duration = Duration::from_secs(10);
+
+/// What a pod's gate is known by: its namespace's cookie.
+type Cookie = u64;
+
+/// The pods of this node.
+pub struct Pods {
+    store: Store,
+    attachments: Attachments,
+    steer_mask: MarkMask,
+    /// As the `VrfGateNode` has it.
+    asked: VrfGateNodeSpec,
+    gates: BTreeMap<Cookie, (PodGate, Wanted)>,
+    /// The attachments that were read last.
+    known: BTreeMap<Cookie, Vec<Attachment>>,
+    leaving: BTreeMap<Key, Instant>,
+    heard: mpsc::Receiver<Heard>,
+    changed: Arc<Notify>,
+    read: Interval,
+}
+
+/// Something for [`Pods::attend`].
+pub enum PodStir {
+    /// The plugin has something to say.
+    Heard(Box<Heard>),
+    /// A pod's gate has.
+    Changed,
+    /// It is time to read the records.
+    Due,
+}
+
+impl Pods {
+    /// Listens for the plugin.
+    pub fn start(store: &Store, steer_mask: MarkMask) -> anyhow::Result<Self> {
+        Ok(Self {
+            store: store.clone(),
+            attachments: Attachments::of(store),
+            steer_mask,
+            asked: VrfGateNodeSpec::default(),
+            gates: BTreeMap::new(),
+            known: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            heard: socket::listen(store)?,
+            changed: Arc::new(Notify::new()),
+            read: interval(READ_EVERY),
+        })
+    }
+
+    /// Waits until there is something to look at.
+    pub async fn stirred(&mut self) -> PodStir {
+        tokio::select! {
+            Some(heard) = self.heard.recv() => PodStir::Heard(Box::new(heard)),
+            () = self.changed.notified() => PodStir::Changed,
+            _ = self.read.tick() => PodStir::Due,
+        }
+    }
+
+    /// Looks at it.
+    pub fn attend(&mut self, stir: PodStir) {
+        match stir {
+            PodStir::Heard(heard) => self.hear(*heard),
+            PodStir::Changed => self.gates.retain(|_, (gate, _)| !gate.is_over()),
+            PodStir::Due => {
+                self.gates.retain(|_, (gate, _)| !gate.is_over());
+                self.look(None);
+            }
+        }
+    }
+
+    /// Puts what another edition of the `VrfGateNode` says into force.
+    pub fn follow(&mut self, asked: &VrfGateNodeSpec) {
+        self.asked = asked.clone();
+        self.look(None);
+    }
+
+    /// What has become of each pod, and of each leak that is for pods.
+    pub fn outcomes(&self) -> (Vec<PodOutcome>, Vec<LeakOutcome>) {
+        let states: Vec<_> = self
+            .gates
+            .iter()
+            .map(|(cookie, (gate, _))| {
+                let attachments = self.known.get(cookie).map_or(&[][..], Vec::as_slice);
+                (pod_of(attachments), gate.state())
+            })
+            .collect();
+        status::outcomes(&self.asked, &states)
+    }
+
+    fn hear(&mut self, Heard { notice, done }: Heard) {
+        let Notice {
+            protocol: _,
+            event,
+            attachment,
+        } = notice;
+        match event {
+            Event::Attached => {
+                self.leaving.remove(&attachment.key);
+            }
+            Event::Detached => {
+                self.leaving
+                    .insert(attachment.key.clone(), Instant::now() + LEAVING);
+            }
+        }
+        self.look(Some((attachment.netns.cookie, done)));
+    }
+
+    /// Brings every namespace in line with the records. `awaited` wants to know when that of one namespace is.
+    fn look(&mut self, awaited: Option<(Cookie, Done)>) {
+        let now = Instant::now();
+        self.leaving.retain(|_, until| *until > now);
+        let attachments = match self.attachments.all() {
+            Ok(attachments) => attachments,
+            Err(error) => {
+                let error = format!(
+                    "reading {}: {error}; pods keep what they have",
+                    self.attachments.directory().display()
+                );
+                warn!("{error}");
+                if let Some((_, done)) = awaited {
+                    let _ = done.send(Err(error));
+                }
+                return;
+            }
+        };
+        self.known.clear();
+        for attachment in attachments {
+            if !self.leaving.contains_key(&attachment.key) {
+                let cookie = attachment.netns.cookie;
+                self.known.entry(cookie).or_default().push(attachment);
+            }
+        }
+        let (subject, mut done) = awaited.unzip();
+        let there: BTreeSet<Cookie> = self
+            .known
+            .keys()
+            .chain(self.gates.keys())
+            .copied()
+            .collect();
+        for cookie in there {
+            let done = if subject == Some(cookie) {
+                done.take()
+            } else {
+                None
+            };
+            self.bring_in_line(cookie, done);
+        }
+        if let Some(done) = done {
+            // A namespace that nothing is known of: there is nothing to be done.
+            let _ = done.send(Ok(()));
+        }
+    }
+
+    fn bring_in_line(&mut self, cookie: Cookie, done: Option<Done>) {
+        let Some(attachments) = self.known.get(&cookie) else {
+            if let Some((gate, _)) = self.gates.remove(&cookie) {
+                gate.take_away(done);
+            }
+            return;
+        };
+        let pod = pod_of(attachments).and_then(|pod| asked_for(&self.asked, pod));
+        let wanted = Wanted::new(attachments, pod, &self.asked.pod_leaks);
+        if let Some((gate, last)) = self.gates.get_mut(&cookie) {
+            // Who waits shall know that it is in force, not only that it was asked for.
+            if *last != wanted || done.is_some() {
+                gate.put(wanted.clone(), done);
+                *last = wanted;
+            }
+            return;
+        }
+        // Gone, or of another boot: its record is the plugin's to remove.
+        let Some(netns) = attachments.iter().find_map(|one| one.netns.open()) else {
+            if let Some(done) = done {
+                let _ = done.send(Err("the network namespace is gone".to_owned()));
+            }
+            return;
+        };
+        let changed = Arc::clone(&self.changed);
+        let gate = PodGate::start(&self.store, netns, self.steer_mask, changed);
+        gate.put(wanted.clone(), done);
+        self.gates.insert(cookie, (gate, wanted));
+    }
+}
+
+fn pod_of(attachments: &[Attachment]) -> Option<&vrfgate_cni::Pod> {
+    attachments.iter().find_map(|one| one.pod.as_ref())
+}
+
+/// The pod as the `VrfGateNode` has it, unless that means one that bore the name before or after.
+fn asked_for<'a>(asked: &'a VrfGateNodeSpec, pod: &vrfgate_cni::Pod) -> Option<&'a GatePod> {
+    asked.pods.iter().find(|asked| {
+        asked.namespace == pod.namespace
+            && asked.name == pod.name
+            && pod.uid.as_ref().is_none_or(|uid| *uid == asked.uid)
+    })
+}

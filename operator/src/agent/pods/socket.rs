@@ -1,0 +1,104 @@
+//! The socket that the CNI plugin speaks to: one line in, one line out. See `vrfgate_cni::agent`.
+
+use std::{fs, io, path::PathBuf};
+
+use anyhow::Context as _;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{debug, warn};
+use vrfgate_cni::agent::{Answer, Notice, PATIENCE, PROTOCOL};
+use vrfgate_ebpf::Store;
+
+/// A notice is about one attachment, of at most 256 services.
+const LONGEST: u64 = 1024 * 1024;
+
+/// Notices that wait.
+const QUEUE: usize = 64;
+
+/// What the plugin says, and where the answer goes.
+pub struct Heard {
+    pub notice: Notice,
+    pub done: oneshot::Sender<Result<(), String>>,
+}
+
+/// Begins to listen, in the place of an agent that may have been there before.
+pub fn listen(store: &Store) -> anyhow::Result<mpsc::Receiver<Heard>> {
+    let path = store.run_directory().join("agent.sock");
+    let listener = bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+    let (tell, heard) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(converse(stream, tell.clone()));
+                }
+                Err(error) => {
+                    warn!("listening on {}: {error}", path.display());
+                    tokio::time::sleep(PATIENCE).await;
+                }
+            }
+        }
+    });
+    Ok(heard)
+}
+
+fn bind(path: &PathBuf) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+async fn converse(mut stream: UnixStream, tell: mpsc::Sender<Heard>) {
+    match timeout(PATIENCE, hear(&mut stream, &tell)).await {
+        Ok(Ok(())) => {}
+        // Only wanted to know whether anybody is here, or has lost patience.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            debug!("speaking with the CNI plugin: {error}");
+        }
+        Ok(Err(error)) => warn!("speaking with the CNI plugin: {error}"),
+        Err(_) => debug!("the CNI plugin got no answer in time"),
+    }
+}
+
+async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result<()> {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    BufReader::new(read.take(LONGEST))
+        .read_line(&mut line)
+        .await?;
+    if line.is_empty() {
+        // Only wanted to know whether anybody is here.
+        return Ok(());
+    }
+    let result = match serde_json::from_str::<Notice>(&line) {
+        Ok(notice) if notice.protocol != PROTOCOL => Err(format!(
+            "this agent speaks protocol {PROTOCOL} and the plugin {}; install the plugin of this version",
+            notice.protocol
+        )),
+        Ok(notice) => {
+            let (done, end) = oneshot::channel();
+            let sent = tell.send(Heard { notice, done }).await;
+            match (sent, end.await) {
+                (Ok(()), Ok(result)) => result,
+                _ => Err("this agent is about to leave".to_owned()),
+            }
+        }
+        Err(error) => Err(format!("is no notice: {error}")),
+    };
+    let answer = Answer {
+        done: result.is_ok(),
+        why: result.err(),
+    };
+    let mut line = serde_json::to_vec(&answer)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}

@@ -1,0 +1,138 @@
+//! What has become of pods and of their leaks, in the words of `VrfGateNode`. Pure.
+
+use vrfgate_cni::Pod;
+
+use super::gate::State;
+use crate::{
+    api::{GateLeak, LeakOutcome, NodeLeakState, PodOutcome, VrfGateNodeSpec},
+    node::LeakState,
+};
+
+/// Of each pod that has a gate or should have one, and of each leak for pods, summed up.
+pub fn outcomes(
+    asked: &VrfGateNodeSpec,
+    states: &[(Option<&Pod>, State)],
+) -> (Vec<PodOutcome>, Vec<LeakOutcome>) {
+    let mut pods: Vec<PodOutcome> = states
+        .iter()
+        .filter_map(|(pod, state)| Some(pod_outcome((*pod)?, state)))
+        .collect();
+    for pod in &asked.pods {
+        let is_there =
+            |outcome: &PodOutcome| outcome.namespace == pod.namespace && outcome.name == pod.name;
+        if !pods.iter().any(is_there) {
+            let leaks = asked.pod_leaks.iter();
+            let waiting = leaks.filter(|leak| pod.leaks.contains(&leak.name));
+            pods.push(PodOutcome {
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                leaks: waiting.map(unattached).collect(),
+                notes: vec![
+                    "has no VRF that the CNI plugin vrfgate knows of: is the plugin in the network's chain, \
+                     behind the one that makes the VRF?"
+                        .to_owned(),
+                ],
+            });
+        }
+    }
+    pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let leaks = asked
+        .pod_leaks
+        .iter()
+        .map(|leak| sum(leak, &pods))
+        .collect();
+    (pods, leaks)
+}
+
+fn unattached(leak: &GateLeak) -> LeakOutcome {
+    LeakOutcome {
+        name: leak.name.clone(),
+        generation: leak.generation,
+        state: NodeLeakState::Waiting,
+        notes: vec![],
+    }
+}
+
+fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
+    let failure = state.failure();
+    let leaks = state.wanted.leaks.iter().map(|leak| {
+        let why = |name: &str| {
+            let left_out = state.left_out.iter().find(|(left, _)| left == name);
+            left_out.map(|(_, why)| why.clone())
+        };
+        let reports = state.report.iter().flat_map(|report| &report.leaks);
+        let mut kept = reports.filter(|kept| kept.name == leak.name);
+        let (outcome, notes) = match (why(&leak.name), &failure, kept.next()) {
+            (Some(why), _, _) => (NodeLeakState::Failed, vec![why]),
+            (None, Some(failure), _) => (NodeLeakState::Failed, vec![failure.clone()]),
+            (None, None, Some(kept)) => (
+                match kept.state {
+                    LeakState::InForce => NodeLeakState::InForce,
+                    LeakState::Waiting => NodeLeakState::Waiting,
+                },
+                kept.notes.clone(),
+            ),
+            (None, None, None) => (NodeLeakState::Waiting, vec![]),
+        };
+        LeakOutcome {
+            name: leak.name.clone(),
+            generation: leak.generation,
+            state: outcome,
+            notes,
+        }
+    });
+    // What the network configuration asks for, and isn't in force.
+    let statics = state.left_out.iter();
+    let statics =
+        statics.filter(|(name, _)| !state.wanted.leaks.iter().any(|leak| leak.name == *name));
+    let notes = statics.map(|(name, why)| format!("{name}: {why}"));
+    PodOutcome {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        leaks: leaks.collect(),
+        notes: notes.chain(failure.clone()).collect(),
+    }
+}
+
+/// The worst of what has become of it, and where.
+fn sum(leak: &GateLeak, pods: &[PodOutcome]) -> LeakOutcome {
+    let of_pods: Vec<(&PodOutcome, &LeakOutcome)> = pods
+        .iter()
+        .flat_map(|pod| pod.leaks.iter().map(move |outcome| (pod, outcome)))
+        .filter(|(_, outcome)| outcome.name == leak.name && outcome.generation == leak.generation)
+        .collect();
+    let mut sum = LeakOutcome {
+        name: leak.name.clone(),
+        generation: leak.generation,
+        state: if of_pods.is_empty() {
+            NodeLeakState::Waiting
+        } else {
+            NodeLeakState::InForce
+        },
+        notes: Vec::new(),
+    };
+    for state in [NodeLeakState::Waiting, NodeLeakState::Failed] {
+        let mut such = of_pods.iter().filter(|(_, outcome)| outcome.state == state);
+        let Some((pod, outcome)) = such.next() else {
+            continue;
+        };
+        let why: Vec<&str> = outcome
+            .notes
+            .iter()
+            .chain(&pod.notes)
+            .map(String::as_str)
+            .collect();
+        sum.state = state;
+        let more = match such.count() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let why = if why.is_empty() {
+            "not in force yet".to_owned()
+        } else {
+            why.join("; ")
+        };
+        sum.notes = vec![format!("pod {}/{}{more}: {why}", pod.namespace, pod.name)];
+    }
+    sum
+}
