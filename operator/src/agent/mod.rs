@@ -155,8 +155,10 @@ pub async fn run(
             }
             Ok(()) = object.changed() => {
                 let object = object.borrow_and_update().clone();
-                if let Object::Known(gate) = &object {
-                    pods.follow(&gate.spec);
+                match &object {
+                    Object::Unknown => {}
+                    Object::Missing => pods.follow_nobody(),
+                    Object::Known(gate) => pods.follow(&gate.spec),
                 }
                 agent.follow(object, &options.node, store, &netns).await;
             }

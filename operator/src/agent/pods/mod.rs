@@ -50,8 +50,8 @@ pub struct Pods {
     store: Store,
     attachments: Attachments,
     steer_mask: MarkMask,
-    /// As the `VrfGateNode` has it.
-    asked: VrfGateNodeSpec,
+    /// As the `VrfGateNode` has it. Until that is known, every pod keeps what it has.
+    asked: Option<VrfGateNodeSpec>,
     gates: BTreeMap<Cookie, (PodGate, Wanted)>,
     /// The attachments that were read last.
     known: BTreeMap<Cookie, Vec<Attachment>>,
@@ -78,7 +78,7 @@ impl Pods {
             store: store.clone(),
             attachments: Attachments::of(store),
             steer_mask,
-            asked: VrfGateNodeSpec::default(),
+            asked: None,
             gates: BTreeMap::new(),
             known: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -111,8 +111,16 @@ impl Pods {
 
     /// Puts what another edition of the `VrfGateNode` says into force.
     pub fn follow(&mut self, asked: &VrfGateNodeSpec) {
-        self.asked = asked.clone();
+        self.asked = Some(asked.clone());
         self.look(None);
+    }
+
+    /// There is no `VrfGateNode`: pods keep what they have been given, and those that come get what their network
+    /// configurations say.
+    pub fn follow_nobody(&mut self) {
+        if self.asked.is_none() {
+            self.follow(&VrfGateNodeSpec::default());
+        }
     }
 
     /// What has become of each pod, and of each leak that is for pods.
@@ -125,7 +133,8 @@ impl Pods {
                 (pod_of(attachments), gate.state())
             })
             .collect();
-        status::outcomes(&self.asked, &states)
+        let nothing = VrfGateNodeSpec::default();
+        status::outcomes(self.asked.as_ref().unwrap_or(&nothing), &states)
     }
 
     fn hear(&mut self, Heard { notice, done }: Heard) {
@@ -148,6 +157,13 @@ impl Pods {
 
     /// Brings every namespace in line with the records. `awaited` wants to know when that of one namespace is.
     fn look(&mut self, awaited: Option<(Cookie, Done)>) {
+        let Some(asked) = self.asked.clone() else {
+            // The plugin has put in what it was told to; there is nothing that could be added yet.
+            if let Some((_, done)) = awaited {
+                let _ = done.send(Ok(()));
+            }
+            return;
+        };
         let now = Instant::now();
         self.leaving.retain(|_, until| *until > now);
         let attachments = match self.attachments.all() {
@@ -184,7 +200,7 @@ impl Pods {
             } else {
                 None
             };
-            self.bring_in_line(cookie, done);
+            self.bring_in_line(&asked, cookie, done);
         }
         if let Some(done) = done {
             // A namespace that nothing is known of: there is nothing to be done.
@@ -192,15 +208,15 @@ impl Pods {
         }
     }
 
-    fn bring_in_line(&mut self, cookie: Cookie, done: Option<Done>) {
+    fn bring_in_line(&mut self, asked: &VrfGateNodeSpec, cookie: Cookie, done: Option<Done>) {
         let Some(attachments) = self.known.get(&cookie) else {
             if let Some((gate, _)) = self.gates.remove(&cookie) {
                 gate.take_away(done);
             }
             return;
         };
-        let pod = pod_of(attachments).and_then(|pod| asked_for(&self.asked, pod));
-        let wanted = Wanted::new(attachments, pod, &self.asked.pod_leaks);
+        let pod = pod_of(attachments).and_then(|pod| asked_for(asked, pod));
+        let wanted = Wanted::new(attachments, pod, &asked.pod_leaks);
         if let Some((gate, last)) = self.gates.get_mut(&cookie) {
             // Who waits shall know that it is in force, not only that it was asked for.
             if *last != wanted || done.is_some() {

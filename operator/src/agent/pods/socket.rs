@@ -1,6 +1,11 @@
 //! The socket that the CNI plugin speaks to: one line in, one line out. See `vrfgate_cni::agent`.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -48,7 +53,11 @@ pub fn listen(store: &Store) -> anyhow::Result<mpsc::Receiver<Heard>> {
 
 fn bind(path: &PathBuf) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+        // As the loader makes it: only root and its group may look, and speak here.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory)?;
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
