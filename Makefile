@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench-fleet object lint
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object lint
 
 all:
 	cargo build --release
@@ -53,6 +53,15 @@ test-k8s:
 	$(TOOLS)/kernels.sh 6.12 >/dev/null
 	cargo build $(CLUSTER) --bins --test cluster
 	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(TESTS)
+
+# Every benchmark.
+bench: bench-cni bench-fleet
+
+# What a pod without a VRF pays for the CNI plugin, beside a reference plugin.
+bench-cni:
+	$(TOOLS)/packages.sh build lab
+	$(TOOLS)/cni-plugins.sh >/dev/null
+	eval "$$($(TOOLS)/cni-plugins.sh | sed 's/^/export /')"; cargo bench -p vrfgate-cni --bench add
 
 # What NODES nodes and LEAKS leaks cost, each edited EDITS times: a table, and target/bench/fleet.json.
 bench-fleet:
