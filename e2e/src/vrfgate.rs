@@ -236,6 +236,31 @@ impl Vrfgate {
         command
     }
 
+    /// `vrfgate` as a service of the router itself, with these capabilities and no others. It can't enter
+    /// namespaces, so it is started in the router's.
+    #[must_use]
+    #[track_caller]
+    pub fn with_capabilities(&self, capabilities: &[&str], arguments: &[&str]) -> Output {
+        let mut set = vec!["-all".to_owned()];
+        set.extend(
+            capabilities
+                .iter()
+                .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase())),
+        );
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--bounding-set={}", set.join(",")))
+            .args(["--inh-caps=-all", "--no-new-privs", "--"])
+            .arg(program())
+            .args(arguments)
+            .arg("--bpffs")
+            .arg(self.bpffs())
+            .arg("--run-dir")
+            .arg(self.run_dir());
+        let output = self.router.netns().enter(|| command.output());
+        output.unwrap_or_else(|error| panic!("setpriv: {error}"))
+    }
+
     fn log(&self) -> PathBuf {
         self.home.path().join("log")
     }

@@ -82,13 +82,19 @@ pub fn preflight(store: &Store) -> Vec<Lack> {
     for (capability, name, why) in [
         (Capability::CAP_BPF, "CAP_BPF", "load a BPF program"),
         (
+            Capability::CAP_PERFMON,
+            "CAP_PERFMON",
+            "have the kernel accept the gate's arithmetic, and trace sockets",
+        ),
+        (
             Capability::CAP_NET_ADMIN,
             "CAP_NET_ADMIN",
             "attach it to a network namespace",
         ),
     ] {
-        // CAP_SYS_ADMIN stands in for CAP_BPF (bpf_capable() in include/linux/capability.h).
-        let stand_in = capability == Capability::CAP_BPF && has(Capability::CAP_SYS_ADMIN);
+        // CAP_SYS_ADMIN stands in for both of BPF's (bpf_capable() and perfmon_capable() in
+        // include/linux/capability.h).
+        let stand_in = capability != Capability::CAP_NET_ADMIN && has(Capability::CAP_SYS_ADMIN);
         if !has(capability) && !stand_in {
             lacks.push(Lack::Capability { name, why });
         }

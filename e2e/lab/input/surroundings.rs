@@ -18,6 +18,7 @@ tests! {
         pins_of_another_version_are_left_alone,
         more_rules_than_fit_are_refused_and_none_of_them_comes_into_force,
         without_privileges_it_is_said_what_is_missing,
+        the_capabilities_of_the_systemd_unit_are_enough_and_each_is_needed,
         without_a_bpf_file_system_it_is_said_how_to_get_one,
         a_namespace_that_does_not_exist_is_told_by_its_name;
 }
@@ -78,6 +79,59 @@ fn without_privileges_it_is_said_what_is_missing() {
         .output()
         .unwrap_or_else(|error| panic!("setpriv: {error}"));
     should_complain(&output, &["CAP_BPF"]);
+    assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "0");
+}
+
+/// The unit that packages install.
+const UNIT: &str = include_str!("../../../operator/systemd/vrfgate.service");
+
+fn the_capabilities_of_the_systemd_unit_are_enough_and_each_is_needed() {
+    let (lab, client) = V4.one_vrf();
+    let _listeners = (
+        lab.listen("ssh").tcp("0.0.0.0:22"),
+        lab.listen("web").tcp("0.0.0.0:80"),
+        lab.listen("bgp").bound_to("BLUE").tcp("0.0.0.0:179"),
+        lab.listen("dns").udp("192.0.2.1:53"),
+    );
+    lab.ip("route add default via 192.0.2.254 dev lan");
+    let vrfgate = lab.vrfgate();
+    vrfgate.write(&leak(
+        "BLUE",
+        "replies: Steer, routes: [{prefix: 192.0.2.0/24, device: lan}], services: [\
+         {name: ssh, protocol: TCP, port: 22}, {name: dns, protocol: UDP, port: 53}]",
+    ));
+    let leaks = vrfgate.leaks();
+    let run = ["run", "--once", "-f", &leaks.to_string_lossy()];
+    let line = UNIT
+        .lines()
+        .find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
+    let all: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+    assert!(all.len() > 2, "the unit names no capabilities");
+
+    for missing in &all {
+        let rest: Vec<&str> = all.iter().copied().filter(|one| one != missing).collect();
+        should_complain(&vrfgate.with_capabilities(&rest, &run), &[missing]);
+        assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "0", "{missing}");
+    }
+
+    let output = vrfgate.with_capabilities(&all, &run);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    client.connect(V4.main(22)).should_reach("ssh");
+    client.connect(V4.main(80)).should_be_refused();
+    client.connect(V4.router(179)).should_reach("bgp");
+    client.ask(V4.main(53)).should_reach("dns");
+    let status = vrfgate.status();
+    assert_eq!(status["gate"]["tracing"], true, "{status:#}");
+    let output = vrfgate.with_capabilities(&all, &["clear"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "0");
 }
 

@@ -5,6 +5,7 @@ mod clear;
 mod controller;
 mod doctor;
 mod explain;
+mod manual;
 mod monitor;
 mod run;
 mod status;
@@ -20,7 +21,7 @@ use crate::compile::MarkMask;
 
 /// Opens chosen services of a Linux network namespace to chosen VRFs, and nothing else.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "vrfgate", version, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -85,6 +86,10 @@ enum Command {
     Controller(controller::Args),
     /// Prints the Kubernetes custom resource definitions.
     Crd,
+    /// Prints completions for a shell.
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual page, or writes those of all commands.
+    Man(manual::ManArgs),
 }
 
 /// Which namespace a command is about.
@@ -146,6 +151,8 @@ pub fn main() -> ExitCode {
         Command::Monitor(args) => monitor::monitor(args, &store),
         Command::Agent(args) => agent::agent(args, &store),
         Command::Controller(args) => controller::controller(args),
+        Command::Completions(args) => Ok(manual::completions(args)),
+        Command::Man(args) => manual::man(args),
         Command::Crd => crate::api::crd_yaml()
             .context("writing the custom resource definitions")
             .map(|yaml| {

@@ -1,19 +1,23 @@
 //! `vrfgate run`
 
-use std::{io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use notify::{RecursiveMode, Watcher as _};
+use prometheus_client::registry::Registry;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Instant, interval_at},
 };
 use tracing::{info, warn};
-use vrfgate_ebpf::{Error, Fate, Gate, Store, preflight};
+use vrfgate_ebpf::{Error, Fate, Gate, Netns, Store, preflight};
 
 use super::{Marks, Target};
-use crate::node::{Keeper, LeakFiles, Stir, collect_leftovers};
+use crate::{
+    node::{GateMetrics, Keeper, LeakFiles, Stir, collect_leftovers},
+    serve::{self, Health},
+};
 
 /// Editors and config managers write a file in several steps; read it after the last.
 const FILES_SETTLE: Duration = Duration::from_millis(100);
@@ -33,6 +37,10 @@ pub(super) struct Args {
     /// Bring the gate in line and leave: follow no changes. The gate stays in force.
     #[arg(long)]
     once: bool,
+
+    /// Where /metrics, /healthz and /readyz are served. Without it: nowhere.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
+    metrics_addr: Option<SocketAddr>,
 
     #[command(flatten)]
     marks: Marks,
@@ -61,11 +69,22 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
             Err(errors) => bail!("nothing was changed: {}", errors.join("\nvrfgate: ")),
         };
         let keeper = Keeper::start(store, netns, leaks, args.marks.steer_mask).await?;
+        if let Some(address) = args.metrics_addr {
+            serve_on(address, store, keeper.netns()).await?;
+        }
         if let Some(triggers) = triggers {
             Box::pin(follow(keeper, store, &files, triggers)).await?;
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+async fn serve_on(address: SocketAddr, store: &Store, netns: &Netns) -> anyhow::Result<()> {
+    let mut registry = Registry::with_prefix("vrfgate");
+    registry.register_collector(Box::new(GateMetrics::new(store, netns)));
+    let gate = GateMetrics::new(store, netns);
+    let health: Health = Arc::new(move || gate.unready());
+    serve::start(address, Arc::new(registry), health).await
 }
 
 /// What makes a running `vrfgate` look again, or leave, besides the network itself.

@@ -9,6 +9,7 @@ mod facts;
 mod files;
 mod keeper;
 mod leftovers;
+mod metrics;
 mod probe;
 mod processes;
 mod repairs;
@@ -23,6 +24,7 @@ pub use facts::{Change, FactsError, Watcher};
 pub use files::LeakFiles;
 pub use keeper::{KeepError, Keeper, Stir};
 pub use leftovers::collect_leftovers;
+pub use metrics::GateMetrics;
 pub use probe::{ProbeError, probe};
 pub use repairs::{Repair, Repairs};
 pub use report::{

@@ -93,3 +93,28 @@ fn bits_that_no_mark_can_be_made_of_are_refused_by_the_name_of_the_flag() {
     }
     assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
 }
+
+#[test]
+fn manual_pages_and_completions_know_every_command() {
+    let sandbox = Sandbox::new();
+    let vrfgate = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vrfgate"));
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let pages = sandbox.path("man");
+    vrfgate(&["man", "--dir", &pages.to_string_lossy()]);
+    let overview = vrfgate(&["man"]);
+    let bash = vrfgate(&["completions", "bash"]);
+    for command in [
+        "run", "status", "clear", "doctor", "explain", "monitor", "agent",
+    ] {
+        let page = fs::read_to_string(pages.join(format!("vrfgate-{command}.1"))).unwrap();
+        assert!(page.contains(".SH OPTIONS"), "{page}");
+        assert!(
+            overview.contains(command) && bash.contains(command),
+            "{command}"
+        );
+    }
+}

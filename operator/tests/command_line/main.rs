@@ -3,5 +3,6 @@
 
 mod commands;
 mod engine;
+mod metrics;
 mod run;
 mod sandbox;
