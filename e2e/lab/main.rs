@@ -23,7 +23,7 @@ mod suite;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use clap::Parser;
@@ -74,11 +74,16 @@ fn main() -> ExitCode {
     suite::remember_where_tests_fail();
     tests.test_threads.get_or_insert(AT_A_TIME);
 
-    // The machine's first sk_lookup program and its last one to go have the kernel patch its own code, and emulated
-    // processors that run it just then don't always survive that: one gate stays for as long as the tests.
+    // The machine's first sk_lookup program and its last one to go have the kernel patch its own code, as its first
+    // and last netfilter hooks do, and emulated processors that run it just then don't always survive that: one gate
+    // and hooks stay for as long as the tests.
     let lab = vrfgate_e2e::Lab::new();
     let gate = lab.vrfgate();
     gate.apply(&leaks::open_tcp("BLUE", &net::V4, &[22]));
+    if let Err(error) = keep_hooks(&lab) {
+        eprintln!("vrfgate-lab: nft, for hooks that stay: {error}");
+        return ExitCode::FAILURE;
+    }
 
     let conclusion = libtest_mimic::run(&tests, all_tests());
     drop(gate);
@@ -89,6 +94,26 @@ fn main() -> ExitCode {
         conclusion.num_failed
     );
     conclusion.exit_code()
+}
+
+/// A chain at every hook that IPv4 and IPv6 have, in a namespace of its own.
+fn keep_hooks(lab: &vrfgate_e2e::Lab) -> Result<(), String> {
+    let chains: String = ["prerouting", "input", "forward", "output", "postrouting"]
+        .iter()
+        .fold(String::new(), |chains, hook| {
+            chains + "chain " + hook + " { type filter hook " + hook + " priority 0; }\n"
+        });
+    let mut nft = Command::new("nft");
+    nft.arg(format!("table inet stays {{\n{chains}}}"));
+    let output = lab
+        .netns()
+        .enter(|| nft.output())
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 fn all_tests() -> Vec<Trial> {

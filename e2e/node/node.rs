@@ -157,7 +157,7 @@ impl Node {
         // Neither directory need be there.
         for command in [
             "find /sys/fs/bpf/vrfgate -mindepth 1",
-            "find /run/vrfgate -mindepth 1",
+            "find /run/vrfgate -mindepth 1 -not -name agent.sock",
             "nft list ruleset",
         ] {
             let output = Command::new("sh").args(["-c", command]).output();
