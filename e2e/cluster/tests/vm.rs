@@ -47,7 +47,9 @@ impl Vm {
         let text = |path: &Path| path.display().to_string();
         #[rustfmt::skip]
         let arguments = [
-            "--kernel", &kernel()?, "--net", "--timeout", &seconds, "--rwdir", &text(&directory),
+            // One processor: see run-lab.sh of what may happen to an emulated second one.
+            "--kernel", &kernel()?, "--cpus", "1", "--net", "--timeout", &seconds,
+            "--rwdir", &text(&directory),
             "--", "bash", "-c", inside, "node", &text(&directory),
             "--told-by", &told_by, "--vrfgate", "/run/node/vrfgate",
             "--kubeconfig", &text(&kubeconfig()), "--log", &text(&agent_log()),
