@@ -83,9 +83,9 @@ impl PodGate {
         Self { orders, state }
     }
 
-    /// Has something else put into force.
-    pub fn put(&self, wanted: Wanted, done: Option<Done>) {
-        self.order(Order::Put(wanted, done));
+    /// Has something else put into force. False when too much waits already: to be said again.
+    pub fn put(&self, wanted: Wanted, done: Option<Done>) -> bool {
+        self.order(Order::Put(wanted, done))
     }
 
     /// Has everything taken away; that is the end of it.
@@ -103,11 +103,12 @@ impl PodGate {
         self.orders.is_closed()
     }
 
-    /// An order that can't be queued is dropped, and its end with it; the next look at everything repeats it.
-    fn order(&self, order: Order) {
-        if let Err(error) = self.orders.try_send(order) {
-            warn!("a pod's gate takes no more orders: {error}");
-        }
+    /// Whether the order is queued. One that isn't is dropped, and who waits for its end is told so.
+    fn order(&self, order: Order) -> bool {
+        self.orders
+            .try_send(order)
+            .inspect_err(|error| warn!("a pod's gate takes no more orders: {error}"))
+            .is_ok()
     }
 }
 

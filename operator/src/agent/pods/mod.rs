@@ -220,8 +220,10 @@ impl Pods {
         if let Some((gate, last)) = self.gates.get_mut(&cookie) {
             // Who waits shall know that it is in force, not only that it was asked for.
             if *last != wanted || done.is_some() {
-                gate.put(wanted.clone(), done);
-                *last = wanted;
+                // What could not be queued still differs at the next look.
+                if gate.put(wanted.clone(), done) {
+                    *last = wanted;
+                }
             }
             return;
         }
