@@ -4,11 +4,26 @@ use std::{
     any::Any,
     cell::RefCell,
     panic::{self, AssertUnwindSafe},
+    thread,
+    time::{Duration, Instant},
 };
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::net::{Net, V4, V6};
+
+/// How long an emulated machine may take for what is to happen by itself.
+const SOON: Duration = Duration::from_mins(2);
+
+/// Waits until something has happened by itself.
+#[track_caller]
+pub fn soon(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !happened() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
 
 /// Makes [`Trial`]s of functions: those under `each family` take a [`Net`] and run once for IPv4 and once
 /// for IPv6, those under `once` take nothing.

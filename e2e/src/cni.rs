@@ -126,6 +126,16 @@ impl CniNode {
             .collect()
     }
 
+    /// The records of attachments.
+    #[must_use]
+    pub fn records(&self) -> Vec<PathBuf> {
+        let records = fs::read_dir(self.run_dir().join("cni"));
+        let records = records.into_iter().flatten();
+        records
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect()
+    }
+
     /// Starts an agent of the node, which a machine stands for. It knows what `spec`, that of its `VrfGateNode`,
     /// was when the API server was last seen; now that is away.
     #[must_use]

@@ -71,6 +71,30 @@ pub fn collect_orphan(store: &Store, id: NetnsId) -> Result<Fate, Error> {
     Ok(fate)
 }
 
+/// The network namespaces that something of this machine is in.
+#[derive(Clone, Debug)]
+pub struct LivingNetns(BTreeMap<NetnsId, PathBuf>);
+
+impl LivingNetns {
+    /// Those that there are now. `None` where this process can't see all processes of the machine.
+    pub fn now() -> io::Result<Option<Self>> {
+        Ok(living()?.map(Self))
+    }
+
+    /// Whether a namespace is certainly not among them. Its number may have been given to another one, its cookie
+    /// never is.
+    #[must_use]
+    pub fn lacks(&self, id: NetnsId, cookie: u64) -> bool {
+        let Some(path) = self.0.get(&id) else {
+            return true;
+        };
+        // What ends meanwhile is found gone another time.
+        Netns::open_path(path).is_ok_and(|netns| {
+            netns.id() == id && netns.cookie().is_ok_and(|found| found != cookie)
+        })
+    }
+}
+
 /// The number may have been given to another namespace, which lives at `path`.
 fn bury_predecessor(store: &Store, id: NetnsId, path: &Path) -> Result<bool, Error> {
     // Gone meanwhile, or of a process that we can't look into: another time.

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use vrfgate_e2e::{CniNode, Host, Lab};
 
 use super::open;
-use crate::{net::V4, suite::tests};
+use crate::{
+    net::V4,
+    suite::{soon, tests},
+};
 
 tests! {
     "cni";
@@ -12,7 +15,8 @@ tests! {
         leaks_open_what_they_list_in_pods_that_they_select_and_in_no_other,
         a_pod_that_runs_gets_and_loses_rules_while_the_agent_is_not_there_to_see,
         a_vrf_that_comes_later_is_closed_and_gets_what_is_for_every_vrf,
-        a_pod_that_goes_leaves_nothing_with_its_agent_or_without;
+        a_pod_that_goes_leaves_nothing_with_its_agent_or_without,
+        what_pods_have_left_that_vanished_goes_when_an_agent_comes;
 }
 
 /// What a node is asked for: these pods get a leak that opens these TCP ports to BLUE.
@@ -159,4 +163,33 @@ fn a_pod_that_goes_leaves_nothing_with_its_agent_or_without() {
         })
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+fn what_pods_have_left_that_vanished_goes_when_an_agent_comes() {
+    let machine = Lab::new();
+    let (stays, client, _servers) = pod();
+    let (vanishes, its_client, its_servers) = pod();
+    let node = CniNode::new();
+    let net1 = node.interface(&stays, "net1", &open(8080));
+    net1.add();
+    node.interface(&vanishes, "net1", &open(8080)).add();
+    let number = vanishes.netns().inode().to_string();
+    let name = vanishes.netns().name().to_owned();
+    let left = || {
+        let mut left = node.left();
+        left.extend(node.records());
+        left.retain(|path| {
+            let path = path.to_string_lossy();
+            path.contains(&number) || path.contains(&name)
+        });
+        left
+    };
+    // The runtime is killed, and never says DEL.
+    drop((its_servers, its_client, vanishes));
+    assert!(left().len() >= 2, "{:?}", left());
+
+    let _agent = node.agent(&machine, &spec(&[], &[]));
+    soon("the pod's remains are gone", || left().is_empty());
+    only(&client, &[8080]);
+    net1.must("CHECK");
 }

@@ -3,30 +3,21 @@
 use std::{
     fs,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use vrfgate_e2e::{Lab, Vrfgate, program};
 
-use crate::{leaks::open_tcp, net::V4, suite::tests};
+use crate::{
+    leaks::open_tcp,
+    net::V4,
+    suite::{soon, tests},
+};
 
 tests! {
     "host";
     once:
         a_namespace_that_goes_away_ends_its_run_and_leaves_nothing,
         what_a_gate_of_a_namespace_that_is_gone_has_left_is_collected_by_the_next_run;
-}
-
-const SOON: Duration = Duration::from_mins(2);
-
-#[track_caller]
-fn soon(what: &str, mut happened: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !happened() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// A namespace that nothing but its name keeps alive. The lab's own live as long as their tests.

@@ -1,7 +1,10 @@
-//! What gates of namespaces that are gone have left behind.
+//! What gates, and attachments of pods, have left behind whose namespaces are gone.
+
+use std::io;
 
 use tracing::{info, warn};
-use vrfgate_ebpf::{Store, collect_orphans};
+use vrfgate_cni::Attachments;
+use vrfgate_ebpf::{LivingNetns, Store, collect_orphans};
 
 /// Removes it, and says so. Looks at every process of the machine, which may take a while: not to be done
 /// where a gate waits.
@@ -16,4 +19,33 @@ pub fn collect_leftovers(store: &Store) {
         }
         Err(error) => warn!("removing what gates of namespaces that are gone have left: {error}"),
     }
+    let attachments = Attachments::of(store);
+    if let Err(error) = collect_attachments(&attachments) {
+        warn!(
+            "removing records of pods that are gone from {}: {error}",
+            attachments.directory().display()
+        );
+    }
+}
+
+/// A runtime that was killed, or off, may never say DEL for a pod that it has lost.
+fn collect_attachments(attachments: &Attachments) -> io::Result<()> {
+    let found = attachments.all()?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let Some(living) = LivingNetns::now()? else {
+        return Ok(());
+    };
+    for attachment in found {
+        let netns = &attachment.netns;
+        if netns.open().is_none() && living.lacks(netns.inode, netns.cookie) {
+            attachments.remove(&attachment.key)?;
+            info!(
+                "removed the record of {}: its network namespace is gone",
+                attachment.key
+            );
+        }
+    }
+    Ok(())
 }
