@@ -57,11 +57,9 @@ test-k8s:
 # Every benchmark.
 bench: bench-cni bench-fleet
 
-# What a pod without a VRF pays for the CNI plugin, beside a reference plugin.
+# What a pod pays for the CNI plugin, without a VRF and with one, beside reference plugins.
 bench-cni:
-	$(TOOLS)/packages.sh build lab
-	$(TOOLS)/cni-plugins.sh >/dev/null
-	eval "$$($(TOOLS)/cni-plugins.sh | sed 's/^/export /')"; cargo bench -p vrfgate-cni --bench add
+	e2e/bench-cni.sh
 
 # What NODES nodes and LEAKS leaks cost, each edited EDITS times: a table, and target/bench/fleet.json.
 bench-fleet:
