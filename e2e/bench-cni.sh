@@ -10,8 +10,11 @@ cd "$here/.."
 "$here/tools/packages.sh" build lab
 plugins=$("$here/tools/cni-plugins.sh" | sed 's/^CNI_PLUGINS=//')
 target=$(readlink -m "${CARGO_TARGET_DIR:-target}")
-cargo bench --quiet -p vrfgate-cni --bench add --no-run
-bench=$(cargo bench -p vrfgate-cni --bench add --no-run 2>&1 | sed -nE 's|.*Executable .*\((.*)\)$|\1|p')
+# Static, as nodes get it.
+host=$(rustc -vV | sed -n 's/^host: //p')
+static=(env RUSTFLAGS="-C target-feature=+crt-static" cargo bench -p vrfgate-cni --bench add --no-run --target "$host")
+"${static[@]}" --quiet
+bench=$("${static[@]}" 2>&1 | sed -nE 's|.*Executable .*\((.*)\)$|\1|p')
 [ -n "$bench" ] || die "cargo does not say where it has put the benchmark"
 bench=$(readlink -f "$bench")
 mkdir -p "$target/bench"
@@ -27,7 +30,7 @@ fi
 read -r _ version vmlinuz < <("$here/tools/kernels.sh" 6.12)
 say "on $version, in a VM"
 # Programs are copied into the VM's memory: read from this machine's files, the plugin with the larger file would lose.
-in_vm='modprobe bridge; mkdir /run/bench && cp "$2"/{vrf,tuning} "$1" /run/bench/ && cp "$3" /run/bench/add && shift 3 &&
-    exec env "$@" CNI_PLUGINS=/run/bench VRFGATE_CNI=/run/bench/vrfgate-cni /run/bench/add'
+in_vm='modprobe bridge; mkdir /run/bench && cp "$2"/{vrf,tuning} "$1" /bin/true /run/bench/ && cp "$3" /run/bench/add && shift 3 &&
+    exec env "$@" CNI_PLUGINS=/run/bench VRFGATE_CNI=/run/bench/vrfgate-cni NOTHING=/run/bench/true /run/bench/add'
 "$here/tools/vm.sh" --kernel "$vmlinuz" --cpus 1 --timeout 1200 --rwdir "$target/bench" -- \
-    bash -c "$in_vm" bench "$target/release/vrfgate-cni" "$plugins" "$bench" BENCH_DIR="$target/bench"
+    bash -c "$in_vm" bench "$target/$host/release/vrfgate-cni" "$plugins" "$bench" BENCH_DIR="$target/bench"
