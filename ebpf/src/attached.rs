@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use aya::{Ebpf, maps::MapError};
+use aya::maps::MapError;
 
 use vrfgate_abi::LAYOUT;
 
@@ -15,7 +15,8 @@ use crate::{
     Capacity, Error, Netns, RuleSet, TestPacket, TestRun,
     attachment::Attachment,
     encode::Tables,
-    error::{Doing, causes},
+    error::Doing,
+    load::Loaded,
     maps::{self, Maps},
     object,
     record::Record,
@@ -146,8 +147,8 @@ pub(crate) fn build(
     listeners: &Path,
     record: &mut Record,
 ) -> Result<(Attached, Tables, Pins), Error> {
-    let object = object::load(capacity, netns.id(), listeners, None)?;
-    let (mut object, mut maps, staging) = stage(pins, netns, object)?;
+    let object = Loaded::new(capacity, netns.id(), listeners, None)?;
+    let (object, mut maps, staging) = stage(pins, netns, object)?;
     let mut allocation = Allocation::new(&record.slots, std::iter::empty(), maps.counter_slots());
     let tables = Tables::encode(rules, record.former, &mut allocation)?;
     let (slots, _) = allocation.finish();
@@ -155,7 +156,7 @@ pub(crate) fn build(
     maps.check_room(&tables)?;
     maps.transition(&Tables::default(), &tables)
         .map_err(|cause| map_error("filling", netns, cause))?;
-    let attached = attach(netns, &mut object, maps, &staging)?;
+    let attached = attach(netns, &object, maps, &staging)?;
     Ok((attached, tables, staging))
 }
 
@@ -166,14 +167,14 @@ pub(crate) fn rebuild(
     netns: &Netns,
     listeners: &Path,
 ) -> Result<(Attached, Pins), Error> {
-    let object = object::load(&Capacity::default(), netns.id(), listeners, Some(pins))?;
-    let (mut object, maps, staging) = stage(pins, netns, object)?;
-    let attached = attach(netns, &mut object, maps, &staging)?;
+    let object = Loaded::new(&Capacity::default(), netns.id(), listeners, Some(pins))?;
+    let (object, maps, staging) = stage(pins, netns, object)?;
+    let attached = attach(netns, &object, maps, &staging)?;
     Ok((attached, staging))
 }
 
 /// Pins an object's maps where they don't show yet.
-fn stage(pins: &Pins, netns: &Netns, object: Ebpf) -> Result<(Ebpf, Maps, Pins), Error> {
+fn stage(pins: &Pins, netns: &Netns, object: Loaded) -> Result<(Loaded, Maps, Pins), Error> {
     let staging = pins
         .stage()
         .doing(|| format!("making {}", pins.directory().display()))?;
@@ -181,8 +182,7 @@ fn stage(pins: &Pins, netns: &Netns, object: Ebpf) -> Result<(Ebpf, Maps, Pins),
         let map = object
             .map(name)
             .ok_or_else(|| pinning(pins, format!("the object has no map {name}")))?;
-        map.pin(staging.map(name))
-            .map_err(|error| pinning(pins, causes(&error)))?;
+        sys::pin(map, &staging.map(name)).map_err(|error| pinning(pins, error.to_string()))?;
         restrict(&staging.map(name))
             .doing(|| format!("restricting {}", staging.map(name).display()))?;
     }
@@ -192,7 +192,7 @@ fn stage(pins: &Pins, netns: &Netns, object: Ebpf) -> Result<(Ebpf, Maps, Pins),
 
 /// Attaches an object's programs, after whatever is attached already. The guard comes last: it asks whether the
 /// gate has decided.
-fn attach(netns: &Netns, object: &mut Ebpf, maps: Maps, staging: &Pins) -> Result<Attached, Error> {
+fn attach(netns: &Netns, object: &Loaded, maps: Maps, staging: &Pins) -> Result<Attached, Error> {
     let attached = Attached {
         gate: Attachment::make(object, object::GATE, netns, &staging.gate())?,
         guard: Attachment::make(object, object::GUARD, netns, &staging.guard())?,

@@ -5,15 +5,12 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use aya::{
-    Ebpf,
-    programs::{ProgramError, links::FdLink},
-};
+use aya::programs::{ProgramError, links::FdLink};
 
 use crate::{
     Error, Netns, TestPacket, TestRun,
     error::{Doing, causes},
-    object,
+    load::Loaded,
     store::{AttachmentPins, restrict},
     sys,
 };
@@ -29,7 +26,7 @@ pub(crate) struct Attachment {
 impl Attachment {
     /// Loads one of an object's programs, attaches it after whatever is attached already, and pins both.
     pub(crate) fn make(
-        object: &mut Ebpf,
+        object: &Loaded,
         name: &str,
         netns: &Netns,
         pins: &AttachmentPins,
@@ -42,14 +39,11 @@ impl Attachment {
             doing: format!("pinning the gate of {netns} at {}", pins.link.display()),
             cause: io::Error::other(cause),
         };
-        let program = object::program(object, name).map_err(program_error)?;
+        let mut program = object.program(name, &pins.program).map_err(program_error)?;
         let link = program
             .attach(netns)
             .and_then(|id| program.take_link(id))
             .map_err(program_error)?;
-        program
-            .pin(&pins.program)
-            .map_err(|error| pinning(causes(&error)))?;
         let _link = FdLink::from(link)
             .pin(&pins.link)
             .map_err(|error| pinning(causes(&error)))?;

@@ -14,6 +14,7 @@ mod decisions;
 mod encode;
 mod error;
 mod gate;
+mod load;
 mod maps;
 mod netns;
 mod object;

@@ -1,13 +1,7 @@
-//! The BPF object, compiled in, and how it becomes a program with maps in the kernel.
-
-use std::path::Path;
-
-use aya::{Ebpf, EbpfLoader, programs::SkLookup};
-
-use crate::{Error, NetnsId, store::Pins};
+//! The BPF object of the gate, compiled in.
 
 /// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
-const OBJECT: &[u8] =
+pub(crate) const OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("VRFGATE_OBJECTS"), "/vrfgate.bpf.o"));
 
 /// Names of the two programs in the object.
@@ -52,50 +46,4 @@ pub(crate) const fn fingerprint(object: &[u8]) -> u64 {
         i += 1;
     }
     hash
-}
-
-/// Loads the object's maps for a namespace's gate; its programs follow with [`program`]. The tracker's map is
-/// used as it is pinned; with `pinned`, so are all others.
-pub(crate) fn load(
-    capacity: &Capacity,
-    netns: NetnsId,
-    listeners: &Path,
-    pinned: Option<&Pins>,
-) -> Result<Ebpf, Error> {
-    let Capacity {
-        rules,
-        sources,
-        counters,
-        events,
-    } = *capacity;
-    let mut loader = EbpfLoader::new();
-    if let Some(pins) = pinned {
-        for name in crate::maps::OWN {
-            loader.map_pin_path(name, pins.map(name));
-        }
-    }
-    loader
-        .map_pin_path(crate::maps::LISTENERS, listeners)
-        .override_global("NETNS", &netns.0, true)
-        // The program follows no kernel structure, so the kernel's own types are of no use to it.
-        .btf(None)
-        .map_max_entries(crate::maps::RULES, rules)
-        .map_max_entries(crate::maps::SOURCES, sources)
-        .map_max_entries(crate::maps::COUNTERS, counters)
-        .map_max_entries(crate::maps::EVENTS, events)
-        .load(OBJECT)
-        .map_err(Error::Load)
-}
-
-/// A program of a loaded object, in the kernel.
-pub(crate) fn program<'a>(
-    object: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut SkLookup, aya::programs::ProgramError> {
-    let program: &mut SkLookup = object
-        .program_mut(name)
-        .ok_or(aya::programs::ProgramError::NotLoaded)?
-        .try_into()?;
-    program.load()?;
-    Ok(program)
 }

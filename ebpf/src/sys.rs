@@ -4,7 +4,7 @@
 //! All unsafe code of the loader is here.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io, mem,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -13,7 +13,10 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
+use aya_obj::{
+    Function,
+    generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info, bpf_prog_type},
+};
 
 /// The most `sk_lookup` programs a namespace can hold (`netns_bpf_max_progs` in the kernel's
 /// `kernel/bpf/net_namespace.c`).
@@ -97,10 +100,104 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = blank();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
-    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: BPF_OBJ_GET returned a new descriptor that nobody else owns.
+    new_fd(bpf_cmd::BPF_OBJ_GET, &mut attr)
+}
+
+/// For commands that return a new descriptor, and for no other.
+fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(bpf(command, attr)?).map_err(io::Error::other)?;
+    // SAFETY: the command returned a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Brings types into the kernel.
+pub(crate) fn load_btf(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut attr = blank();
+    attr.__bindgen_anon_7.btf = types.as_ptr() as u64;
+    attr.__bindgen_anon_7.btf_size = u32::try_from(types.len()).map_err(io::Error::other)?;
+    new_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
+}
+
+/// A program as the kernel gets it.
+pub(crate) struct Image<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) license: &'a CStr,
+    /// Its instructions, with every reference resolved.
+    pub(crate) function: &'a Function,
+    /// The types that it speaks of.
+    pub(crate) btf: BorrowedFd<'a>,
+}
+
+/// Bytes of what the verifier may say of a program that it refuses.
+const LOG: usize = 1 << 20;
+
+/// Brings an `sk_lookup` program into the kernel. When that refuses it, what the verifier says comes with the error.
+pub(crate) fn load_program(image: &Image<'_>) -> Result<OwnedFd, (io::Error, String)> {
+    // The log is written, and costs time, only when it is asked for.
+    try_load_program(image, &mut []).or_else(|refused| {
+        let mut log = vec![0; LOG];
+        try_load_program(image, &mut log).map_err(|_| {
+            let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+            (refused, String::from_utf8_lossy(&log[..end]).into_owned())
+        })
+    })
+}
+
+fn try_load_program(image: &Image<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let Image {
+        name,
+        license,
+        function,
+        btf,
+    } = image;
+    let count = |length: usize| u32::try_from(length).map_err(io::Error::other);
+    let (functions, lines) = (
+        function.func_info.func_info_bytes(),
+        function.line_info.line_info_bytes(),
+    );
+    let mut attr = blank();
+    // SAFETY: every member of the union is integers, and all of them are zero.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    // One byte stays zero: the kernel wants an end.
+    let room = load.prog_name.len() - 1;
+    for (to, from) in load.prog_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SK_LOOKUP as u32;
+    load.expected_attach_type = bpf_attach_type::BPF_SK_LOOKUP as u32;
+    load.insns = function.instructions.as_ptr() as u64;
+    load.insn_cnt = count(function.instructions.len())?;
+    load.license = license.as_ptr() as u64;
+    load.prog_btf_fd = btf.as_raw_fd().cast_unsigned();
+    load.func_info = functions.as_ptr() as u64;
+    load.func_info_cnt = count(function.func_info.len())?;
+    load.func_info_rec_size = count(function.func_info_rec_size)?;
+    load.line_info = lines.as_ptr() as u64;
+    load.line_info_cnt = count(function.line_info.len())?;
+    load.line_info_rec_size = count(function.line_info_rec_size)?;
+    if !log.is_empty() {
+        load.log_level = 1;
+        load.log_buf = log.as_mut_ptr() as u64;
+        load.log_size = count(log.len())?;
+    }
+    new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Sets the one value of a map of global data.
+pub(crate) fn set_only_value(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    let key = 0_u32;
+    let mut attr = blank();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = &raw const key as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// From now on no process can change the map, and the verifier takes its content for granted.
+pub(crate) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = blank();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
 /// Pins what a descriptor refers to.

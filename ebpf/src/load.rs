@@ -1,0 +1,176 @@
+//! Brings the gate's object into the kernel: its types, its maps, and then its programs one by one.
+//!
+//! aya's loader reads and parses the types of the whole kernel before it looks at an object, some megabytes that
+//! this one has no use for: most of what a pod that gets a gate would wait for. So the steps of that loader are
+//! taken here, with the parts that aya and aya-obj offer.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use aya::{
+    EbpfError,
+    maps::{MapData, MapError},
+    programs::{ProgramError, SkLookup},
+    sys::SyscallError,
+};
+use aya_obj::{
+    EbpfSectionKind, Map, Object, VerifierLog,
+    btf::{BtfError, BtfFeatures},
+};
+
+use crate::{
+    Capacity, Error, NetnsId,
+    maps::{COUNTERS, EVENTS, LISTENERS, OWN, RULES, SOURCES},
+    object::OBJECT,
+    store::Pins,
+    sys::{self, Image},
+};
+
+/// What BTF may hold that is loaded into the kernel: everything that 5.17 knows, the oldest one that the gate runs
+/// on. 64-bit enumerations came later, and are replaced by integers.
+const BTF: BtfFeatures = BtfFeatures::new(true, true, true, true, true, true, true, false);
+
+/// The gate's maps in the kernel, and its programs, ready to follow.
+pub(crate) struct Loaded {
+    object: Object,
+    btf: OwnedFd,
+    maps: HashMap<String, OwnedFd>,
+}
+
+impl Loaded {
+    /// Makes the maps of a namespace's gate. The tracker's map is used as it is pinned; with `pinned`, so are all
+    /// others.
+    pub(crate) fn new(
+        capacity: &Capacity,
+        netns: NetnsId,
+        listeners: &Path,
+        pinned: Option<&Pins>,
+    ) -> Result<Self, Error> {
+        load(capacity, netns, listeners, pinned).map_err(Error::Load)
+    }
+
+    /// One of the maps.
+    pub(crate) fn map(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.maps.get(name).map(AsFd::as_fd)
+    }
+
+    /// Loads one of the programs, and pins it.
+    pub(crate) fn program(&self, name: &str, pin: &Path) -> Result<SkLookup, ProgramError> {
+        let program = self
+            .object
+            .programs
+            .get(name)
+            .ok_or(ProgramError::NotLoaded)?;
+        let function = self
+            .object
+            .functions
+            .get(&program.function_key())
+            .ok_or(ProgramError::NotLoaded)?;
+        let image = Image {
+            name,
+            license: &program.license,
+            function,
+            btf: self.btf.as_fd(),
+        };
+        let program = sys::load_program(&image).map_err(|(io_error, log)| {
+            let verifier_log = VerifierLog::new(log);
+            ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            }
+        })?;
+        sys::pin(program.as_fd(), pin).map_err(|io_error| SyscallError {
+            call: "bpf_obj_pin",
+            io_error,
+        })?;
+        SkLookup::from_pin(pin)
+    }
+}
+
+fn load(
+    capacity: &Capacity,
+    netns: NetnsId,
+    listeners: &Path,
+    pinned: Option<&Pins>,
+) -> Result<Loaded, EbpfError> {
+    let mut object = Object::parse(OBJECT)?;
+    let number = netns.0.to_ne_bytes();
+    object.patch_map_data(HashMap::from([("NETNS", (number.as_slice(), true))]))?;
+    let types = object
+        .fixup_and_sanitize_btf(&BTF)?
+        .ok_or(EbpfError::NoBTF)?
+        .to_bytes();
+    let btf = sys::load_btf(&types).map_err(|io_error| BtfError::LoadError {
+        io_error,
+        verifier_log: VerifierLog::new(String::new()),
+    })?;
+
+    let Capacity {
+        rules,
+        sources,
+        counters,
+        events,
+    } = *capacity;
+    let mut maps = HashMap::new();
+    let mut known = Vec::new();
+    for (name, mut map) in object.maps.drain() {
+        match name.as_str() {
+            RULES => map.set_max_entries(rules),
+            SOURCES => map.set_max_entries(sources),
+            COUNTERS => map.set_max_entries(counters),
+            EVENTS => map.set_max_entries(events),
+            _ => {}
+        }
+        let pin = match pinned {
+            _ if name == LISTENERS => Some(listeners.to_owned()),
+            Some(pins) if OWN.contains(&name.as_str()) => Some(pins.map(&name)),
+            _ => None,
+        };
+        let fd = match pin {
+            Some(pin) => open_or_make(&pin, &name, &map, btf.as_fd())?,
+            None => make(&name, &map, btf.as_fd())?,
+        };
+        known.push((name.clone(), fd.as_raw_fd(), map));
+        maps.insert(name, fd);
+    }
+
+    let text = object.functions.keys().map(|(section, _)| *section);
+    let text = text.collect();
+    let known = known
+        .iter()
+        .map(|(name, fd, map)| (name.as_str(), *fd, map));
+    object.relocate_maps(known, &text)?;
+    object.relocate_calls(&text)?;
+    Ok(Loaded { object, btf, maps })
+}
+
+/// The map that is pinned; where none is, a new one, which is pinned there.
+fn open_or_make(
+    pin: &Path,
+    name: &str,
+    map: &Map,
+    btf: BorrowedFd<'_>,
+) -> Result<OwnedFd, MapError> {
+    if fs::exists(pin)? {
+        return Ok(sys::open_pin(pin)?);
+    }
+    let fd = make(name, map, btf)?;
+    sys::pin(fd.as_fd(), pin)?;
+    Ok(fd)
+}
+
+fn make(name: &str, map: &Map, btf: BorrowedFd<'_>) -> Result<OwnedFd, MapError> {
+    let made = MapData::create(map.clone(), name, Some(btf))?;
+    let fd = made.fd().as_fd().try_clone_to_owned()?;
+    if !map.data().is_empty() {
+        sys::set_only_value(fd.as_fd(), map.data())?;
+    }
+    if map.section_kind() == EbpfSectionKind::Rodata {
+        sys::freeze(fd.as_fd())?;
+    }
+    Ok(fd)
+}
