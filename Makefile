@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object lint
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object lint audit
 
 all:
 	cargo build --release
@@ -78,3 +78,7 @@ object:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Licences, sources and known flaws of what we depend on. The list of flaws comes from GitHub.
+audit:
+	eval "$$($(TOOLS)/cargo-deny.sh | sed 's/^/export /')"; $$CARGO_DENY check
