@@ -1,15 +1,17 @@
 #!/bin/bash
 # Owns a real Kubernetes control plane for tests. Prints, for `eval` or make, one line a program:
 #
-#   kubernetes.sh [etcd|kube-apiserver]...          (default: both)
+#   kubernetes.sh [etcd|kube-apiserver|kubelet]...          (default: etcd kube-apiserver)
 #
 #   ETCD=PATH
 #   KUBE_APISERVER=PATH
+#   KUBELET=PATH
 #
 # A program is looked for in $KUBEBUILDER_ASSETS (the envtest convention), then on PATH. Else etcd is
-# Debian's, and Kubernetes' own are built from their Go modules (some eight minutes, once):
+# Debian's, and Kubernetes' own are built from their Go modules (some eight minutes each, once):
 #
 #   $CACHE/kubernetes/VERSION/kube-apiserver
+#   $CACHE/kubernetes/VERSION/kubelet
 #
 # Go is the one on PATH, or Debian's; where that is too old, the one that e2e/k8s/go.mod asks for, as
 # a module like any other.
@@ -70,8 +72,8 @@ provide() {
 [ $# != 0 ] || set -- etcd kube-apiserver
 for program; do
     case $program in
-    etcd | kube-apiserver) ;;
-    *) die "usage: kubernetes.sh [etcd|kube-apiserver]..." ;;
+    etcd | kube-apiserver | kubelet) ;;
+    *) die "usage: kubernetes.sh [etcd|kube-apiserver|kubelet]..." ;;
     esac
 done
 lock_cache kubernetes

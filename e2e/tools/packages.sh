@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages one kind of work needs; does nothing when they are there.
 #
-#   packages.sh GROUP...        groups: build, bpf, objcopy, kernels, vm, lab, etcd
+#   packages.sh GROUP...        groups: build, bpf, objcopy, kernels, vm, lab, etcd, runc
 #
 # No service of an installed package is started or left enabled: the lab runs its own sshd and
 # unbound in its own namespaces, and a developer's machine must not gain open ports by `make test`.
@@ -19,7 +19,8 @@ packages_of() {
     vm) echo iproute2 qemu-system-x86 binutils file busybox-static kmod python3 python3-venv ca-certificates ;;
     lab) echo iproute2 python3 openssh-server frr nftables unbound strace procps kmod ;;
     etcd) echo etcd-server ;;
-    *) die "unknown group '$1'; groups: build, bpf, objcopy, kernels, vm, lab, etcd" ;;
+    runc) echo runc ;;
+    *) die "unknown group '$1'; groups: build, bpf, objcopy, kernels, vm, lab, etcd, runc" ;;
     esac
 }
 
@@ -42,7 +43,7 @@ disable() {
     done
 }
 
-[ $# != 0 ] || die "usage: packages.sh GROUP... (build, bpf, objcopy, kernels, vm, lab, etcd)"
+[ $# != 0 ] || die "usage: packages.sh GROUP... (build, bpf, objcopy, kernels, vm, lab, etcd, runc)"
 policy=/usr/sbin/policy-rc.d
 wanted=()
 for group; do
