@@ -45,14 +45,16 @@ KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
-# The operator with a real kube-apiserver and etcd, and with a node that is a VM. TESTS=part of a name.
-CLUSTER := -p vrfgate-operator -p vrfgate-e2e -p vrfgate-cluster
+# The operator with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet. TESTS=part of a
+# name.
+CLUSTER := -p vrfgate-operator -p vrfgate-cni -p vrfgate-e2e -p vrfgate-cluster
+KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kubelet && $(TOOLS)/containerd.sh && $(TOOLS)/cni-plugins.sh
 test-k8s:
 	$(TOOLS)/packages.sh build lab vm
-	$(TOOLS)/kubernetes.sh >/dev/null
+	{ $(KUBERNETES); } >/dev/null
 	$(TOOLS)/kernels.sh 6.12 >/dev/null
 	cargo build $(CLUSTER) --bins --test cluster
-	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(TESTS)
+	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(TESTS)
 
 # Every benchmark.
 bench: bench-cni bench-fleet

@@ -1,26 +1,30 @@
 //! `vrfgate-lab-node`: the inside of a virtual machine that is a node of a cluster.
 //!
-//! The machine is a router with VRF BLUE and a client behind it, and does what it is told over one TCP
-//! connection: a line of words in, a line of JSON out, `{"said": …}` or `{"failed": …}`. From its first moment to
-//! its last, the client tries ports that no leak ever lists.
+//! It does what it is told over one TCP connection: a line of words in, a line of JSON out, `{"said": …}` or
+//! `{"failed": …}`. A `router` has VRF BLUE and a client behind it, who from the machine's first moment to its last
+//! tries ports that no leak ever lists. A `worker` runs pods, whose interface is in a VRF, with a client beside them.
 //!
 //! Tests that tell it what to do are in `e2e/cluster`. Nothing here ends well on a machine that is needed.
 
-mod node;
+mod agent;
+mod kubelet;
+mod router;
+mod worker;
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpStream},
     panic::{self, AssertUnwindSafe},
-    path::PathBuf,
-    process::ExitCode,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde_json::json;
 use vrfgate_e2e::use_vrfgate;
 
-use crate::node::Node;
+use crate::{agent::Agent, kubelet::Kubelet, router::Router, worker::Worker};
 
 /// A node of a cluster that does what it is told.
 #[derive(Debug, Parser)]
@@ -33,25 +37,54 @@ struct Options {
     #[arg(long, value_name = "PATH")]
     vrfgate: PathBuf,
 
-    /// How the agent finds the API server.
-    #[arg(long, value_name = "PATH")]
-    kubeconfig: PathBuf,
+    /// Where the agent's and the kubelet's ways to the API server are, `agent.kubeconfig` and `kubelet.kubeconfig`.
+    #[arg(long, value_name = "DIR")]
+    kubeconfigs: PathBuf,
 
-    /// Where the agent's log is kept.
-    #[arg(long, value_name = "PATH")]
-    log: PathBuf,
+    /// Where logs are kept.
+    #[arg(long, value_name = "DIR")]
+    logs: PathBuf,
+
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// VRF BLUE, servers in the main domain, and a client.
+    Router,
+    /// A kubelet and its container runtime, and a client.
+    Worker {
+        /// Where their programs are, and `image.tar`; `cni` beneath it has the plugins.
+        #[arg(long, value_name = "DIR")]
+        programs: PathBuf,
+    },
+}
+
+/// A node of some kind.
+trait Node {
+    /// Does what it is told, and says what came of it.
+    fn obey(&mut self, words: &[&str]) -> String;
 }
 
 fn main() -> ExitCode {
     let Options {
         told_by,
         vrfgate,
-        kubeconfig,
-        log,
+        kubeconfigs,
+        logs,
+        kind,
     } = Options::parse();
     use_vrfgate(vrfgate);
-    let mut node = Node::new(kubeconfig, log);
-    match obey(&mut node, told_by) {
+    let agent = Agent::new(kubeconfigs.join("agent.kubeconfig"), logs.join("agent.log"));
+    let mut node: Box<dyn Node> = match kind {
+        Kind::Router => Box::new(Router::new(agent)),
+        Kind::Worker { programs } => {
+            let kubeconfig = kubeconfigs.join("kubelet.kubeconfig");
+            Box::new(Worker::new(agent, Kubelet::new(programs, kubeconfig, logs)))
+        }
+    };
+    match obey(&mut *node, told_by) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vrfgate-lab-node: being told what to do by {told_by}: {error}");
@@ -61,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 /// Until there is nobody any more who says something.
-fn obey(node: &mut Node, told_by: SocketAddr) -> std::io::Result<()> {
+fn obey(node: &mut dyn Node, told_by: SocketAddr) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(told_by)?;
     for line in BufReader::new(stream.try_clone()?).lines() {
         let line = line?;
@@ -77,4 +110,17 @@ fn obey(node: &mut Node, told_by: SocketAddr) -> std::io::Result<()> {
         writeln!(stream, "{answer}")?;
     }
     Ok(())
+}
+
+/// A log to be written on.
+fn log(path: &Path) -> File {
+    let log = File::options().create(true).append(true).open(path);
+    log.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What a command of the shell prints, whatever becomes of it.
+fn output(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output();
+    let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

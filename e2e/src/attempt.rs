@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     thread,
     time::{Duration, Instant},
@@ -28,6 +28,8 @@ pub enum Transport {
     Udp,
     /// A question to a DNS server by UDP: which text [`dns::NAME`] has.
     Dns,
+    /// A connection to a web server, and a request for its first page.
+    Http,
 }
 
 /// A try that is made by the expectation put on it: the expectation knows how long to wait.
@@ -185,6 +187,7 @@ impl<'host> Attempt<'host> {
             Transport::Dns => self
                 .exchange(patience, &dns::question())
                 .and_then(|answer| dns::answer(&answer)),
+            Transport::Http => self.get_page(patience),
         };
         answer.map_or_else(|error| Outcome::of(&error), Outcome::Reached)
     }
@@ -196,6 +199,17 @@ impl<'host> Attempt<'host> {
         let mut line = String::new();
         BufReader::new(socket).read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
+    }
+
+    fn get_page(&self, patience: Duration) -> io::Result<String> {
+        let mut socket = self.socket(Type::STREAM)?;
+        socket.connect_timeout(&self.to.into(), patience)?;
+        socket.set_read_timeout(Some(patience))?;
+        socket.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let page = answer.split_once("\r\n\r\n").map(|(_, page)| page);
+        Ok(page.unwrap_or(&answer).trim_end().to_owned())
     }
 
     fn exchange(&self, patience: Duration, question: &[u8]) -> io::Result<Vec<u8>> {

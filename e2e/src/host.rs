@@ -151,6 +151,11 @@ impl Host {
         Attempt::new(self, Transport::Dns, at)
     }
 
+    /// Asks a web server for its first page.
+    pub fn browse(&self, at: impl ToSocketAddrs + fmt::Debug) -> Attempt<'_> {
+        Attempt::new(self, Transport::Http, at)
+    }
+
     /// Opens a TCP connection to a [`Listener`](crate::Listener) and keeps it.
     #[must_use]
     #[track_caller]

@@ -98,7 +98,7 @@ impl Drop for Scanner {
 
 fn is_open((transport, to): (Transport, SocketAddr)) -> bool {
     match transport {
-        Transport::Tcp => TcpStream::connect_timeout(&to, PATIENCE).is_ok(),
+        Transport::Tcp | Transport::Http => TcpStream::connect_timeout(&to, PATIENCE).is_ok(),
         Transport::Udp | Transport::Dns => answers(to).unwrap_or(false),
     }
 }

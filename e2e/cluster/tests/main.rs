@@ -4,6 +4,7 @@ mod accounts;
 mod agents;
 mod controller;
 mod kit;
+mod kubelet;
 mod node;
 mod pods;
 mod real_node;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         node::tests(),
         pods::tests(),
         real_node::tests(),
+        kubelet::tests(),
         replicas::tests(),
     ]
     .concat();

@@ -12,7 +12,7 @@ use crate::{
     accounts,
     kit::{Kit, delete, merge},
     suite::{Suite, Test, tests},
-    vm::{Vm, kubeconfig},
+    vm::{Kind, Vm, kubeconfig},
 };
 
 pub fn tests() -> Vec<Test> {
@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// The node, and its address.
-const NODE: &str = "real";
+pub const NODE: &str = "real";
 const ADDRESS: &str = "192.0.2.1";
 
 const SSH: &str = "connect to 192.0.2.1:22";
@@ -55,7 +55,7 @@ impl<'a> Scene<'a> {
     async fn new(suite: &'a Suite) -> Self {
         let kit = Kit::new(suite).await;
         kit.node(NODE, "edge", ADDRESS).await;
-        let mut vm = Vm::boot().unwrap();
+        let mut vm = Vm::boot(Kind::Router).unwrap();
         let before = vm.tell("how does it stand?");
         let mut scene = Self { kit, vm, before };
         scene.start_agent().await;
@@ -64,13 +64,7 @@ impl<'a> Scene<'a> {
 
     /// As a kubelet would: with a token of its pod.
     async fn start_agent(&mut self) {
-        let suite = self.kit.suite;
-        let token = accounts::agent_token(&suite.admin, NODE).await;
-        let config = {
-            let cluster = suite.cluster.lock().unwrap();
-            cluster.token_kubeconfig_at(HOST_OF_VM, &token)
-        };
-        fs::write(kubeconfig(), config).unwrap();
+        give_agent_a_token(self.kit.suite).await;
         self.vm.tell("start the agent");
     }
 
@@ -92,6 +86,16 @@ impl<'a> Scene<'a> {
         let attempts: u32 = self.vm.tell("what was open?").parse().unwrap();
         assert!(attempts > 100, "the scanner made {attempts} attempts only");
     }
+}
+
+/// Puts the way to the API server where the agent of the machine finds it.
+pub async fn give_agent_a_token(suite: &Suite) {
+    let token = accounts::agent_token(&suite.admin, NODE).await;
+    let config = {
+        let cluster = suite.cluster.lock().unwrap();
+        cluster.token_kubeconfig_at(HOST_OF_VM, &token)
+    };
+    fs::write(kubeconfig("agent"), config).unwrap();
 }
 
 /// What `kubectl get vleak blue` prints: the API server makes the table, kubectl only aligns it.

@@ -11,7 +11,7 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 use vrfgate_cluster::{ControlPlane, apply};
 
-use crate::accounts;
+use crate::{accounts, vm::Vm};
 
 /// A test: a sentence, and what shows it.
 pub type Test = (&'static str, Run);
@@ -28,6 +28,8 @@ pub(crate) use tests;
 pub struct Suite {
     pub cluster: Mutex<ControlPlane>,
     pub admin: Client,
+    /// The machine that runs pods, between two tests: it takes long to boot.
+    pub worker: Mutex<Option<Vm>>,
     runtime: Runtime,
 }
 
@@ -45,6 +47,7 @@ impl Suite {
         Ok(Arc::new(Self {
             cluster: Mutex::new(cluster),
             admin,
+            worker: Mutex::new(None),
             runtime,
         }))
     }

@@ -1,10 +1,11 @@
-//! A virtual machine that is a node: a real kernel with VRFs, a client behind it, and an agent. The guest's side
-//! is `e2e/node`.
+//! A virtual machine that is a node: a real kernel with VRFs, a client, and an agent; a kubelet as well, if need be.
+//! The guest's side is `e2e/node`.
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead as _, BufReader, ErrorKind, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -25,40 +26,61 @@ const LIFE: Duration = Duration::from_mins(15);
 /// The kernel that it runs.
 const KERNEL: &str = "6.12";
 
+/// Which kind of node a machine is.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// It has VRF BLUE, and a client behind it.
+    Router,
+    /// It runs pods, whose interface is in a VRF, and has a client beside them.
+    Worker,
+}
+
 /// A machine at work. Dropping it is a power cut.
 pub struct Vm {
+    kind: Kind,
     process: Process,
     connection: BufReader<TcpStream>,
 }
 
 impl Vm {
     /// Boots one.
-    pub fn boot() -> anyhow::Result<Self> {
+    pub fn boot(kind: Kind) -> anyhow::Result<Self> {
         let directory = directory();
-        fs::create_dir_all(&directory)?;
+        let programs = directory.join("programs");
+        let _ = fs::remove_dir_all(&programs);
+        fs::create_dir_all(programs.join("cni"))?;
+        fs::create_dir_all(logs())?;
         for name in ["vrfgate", "vrfgate-lab-node"] {
-            strip(&program(name), &directory.join(name))?;
+            strip(&program(name), &programs.join(name))?;
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let told_by = SocketAddr::from((HOST_OF_VM, listener.local_addr()?.port()));
         // A VM that reads its programs from this machine's file system does little else: it gets copies.
-        let inside = "mkdir /run/node && cp \"$1\"/vrfgate* /run/node && shift && exec /run/node/vrfgate-lab-node \"$@\"";
+        let inside = "cp -rL \"$1\" /run/node && shift && exec /run/node/vrfgate-lab-node \"$@\"";
         let (seconds, told_by) = (LIFE.as_secs().to_string(), told_by.to_string());
         let text = |path: &Path| path.display().to_string();
         #[rustfmt::skip]
-        let arguments = [
+        let mut arguments = [
             // One processor: see run-lab.sh of what may happen to an emulated second one.
-            "--kernel", &kernel()?, "--cpus", "1", "--net", "--timeout", &seconds,
+            "--kernel", &kernel()?, "--cpus", "1", "--memory", "3G", "--net", "--timeout", &seconds,
             "--rwdir", &text(&directory),
-            "--", "bash", "-c", inside, "node", &text(&directory),
+            "--", "bash", "-c", inside, "node", &text(&programs),
             "--told-by", &told_by, "--vrfgate", "/run/node/vrfgate",
-            "--kubeconfig", &text(&kubeconfig()), "--log", &text(&agent_log()),
-        ].map(str::to_owned);
+            "--kubeconfigs", &text(&directory), "--logs", &text(&logs()),
+        ].map(str::to_owned).to_vec();
+        match kind {
+            Kind::Router => arguments.push("router".to_owned()),
+            Kind::Worker => {
+                add_kubelet(&programs)?;
+                arguments.extend(["worker", "--programs", "/run/node"].map(str::to_owned));
+            }
+        }
         let mut process =
             Process::start("vm", &tools().join("vm.sh"), &arguments, &[], &directory)?;
         let stream = accept(&listener, &mut process)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self {
+            kind,
             process,
             connection: BufReader::new(stream),
         })
@@ -66,8 +88,9 @@ impl Vm {
 
     /// Cuts the power, and boots again.
     pub fn reboot(self) -> anyhow::Result<Self> {
+        let kind = self.kind;
         drop(self);
-        Self::boot()
+        Self::boot(kind)
     }
 
     /// Has it do something, and returns what it says.
@@ -76,9 +99,9 @@ impl Vm {
         match self.exchange(words) {
             Ok(said) => said,
             Err(error) => panic!(
-                "{words}: {error:#}\nVM: {}\nagent: {}",
+                "{words}: {error:#}\nVM: {}\n{}",
                 self.process.last_words(),
-                agent_said()
+                said()
             ),
         }
     }
@@ -99,7 +122,7 @@ impl Vm {
     #[track_caller]
     pub fn sees(&mut self, attempt: &str, outcome: &str) {
         let seen = self.tell(attempt);
-        assert_eq!(seen, outcome, "{attempt}; agent: {}", agent_said());
+        assert_eq!(seen, outcome, "{attempt}; {}", said());
     }
 
     /// The client's attempts end so, now or soon.
@@ -113,8 +136,8 @@ impl Vm {
             }
             assert!(
                 Instant::now() < deadline,
-                "{attempt}: {seen}, not {outcome}; agent: {}",
-                agent_said()
+                "{attempt}: {seen}, not {outcome}; {}",
+                said()
             );
             thread::sleep(Duration::from_millis(200));
         }
@@ -126,20 +149,58 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("node")
 }
 
-/// Where the agent finds how to reach the API server.
-pub fn kubeconfig() -> PathBuf {
-    directory().join("kubeconfig")
+/// Where an agent or a kubelet finds how to reach the API server.
+pub fn kubeconfig(of: &str) -> PathBuf {
+    directory().join(of).with_extension("kubeconfig")
 }
 
-fn agent_log() -> PathBuf {
-    directory().join("agent.log")
+fn logs() -> PathBuf {
+    directory().join("logs")
 }
 
-/// The end of the agent's log.
-pub fn agent_said() -> String {
-    let log = fs::read_to_string(agent_log()).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(20)..].join("\n")
+/// The ends of all logs.
+pub fn said() -> String {
+    let logs = fs::read_dir(logs()).into_iter().flatten();
+    let ends = logs.filter_map(|log| {
+        let path = log.ok()?.path();
+        let log = fs::read_to_string(&path).ok()?;
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(20)..].join("\n");
+        Some(format!("{}:\n{end}\n", path.display()))
+    });
+    ends.collect()
+}
+
+/// What a kubelet needs, beside the programs that each node has.
+fn add_kubelet(programs: &Path) -> anyhow::Result<()> {
+    strip(&program("vrfgate-cni"), &programs.join("cni/vrfgate"))?;
+    let named = |variable: &str| {
+        let path = env::var_os(variable).map(PathBuf::from);
+        path.ok_or_else(|| anyhow::anyhow!("{variable} is not set: `make test-k8s` does it"))
+    };
+    for (to, from) in [
+        ("kubelet", named("KUBELET")?),
+        ("runc", named("RUNC")?),
+    ] {
+        symlink(from, programs.join(to))?;
+    }
+    let plugins = named("CNI_PLUGINS")?;
+    for plugin in ["bridge", "host-local", "vrf", "cnitool"] {
+        symlink(plugins.join(plugin), programs.join("cni").join(plugin))?;
+    }
+    let containerd = named("CONTAINERD")?;
+    for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+        symlink(containerd.join(program), programs.join(program))?;
+    }
+    let image = Command::new(tools().join("pod-image.sh"))
+        .arg(programs.join("image.tar"))
+        .output()?;
+    anyhow::ensure!(
+        image.status.success(),
+        "{}",
+        String::from_utf8_lossy(&image.stderr)
+    );
+    Ok(())
 }
 
 fn tools() -> PathBuf {

@@ -127,7 +127,7 @@ impl Packet<'_> {
 
     fn attempt(&self) -> Attempt<'_> {
         match self.transport {
-            Transport::Tcp => self.client.connect(self.to),
+            Transport::Tcp | Transport::Http => self.client.connect(self.to),
             Transport::Udp | Transport::Dns => self.client.ask(self.to),
         }
         .from(self.from)

@@ -1,18 +1,14 @@
-//! What the node is made of, and what it can be told to do.
-
-use std::{
-    fs::File,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-};
+//! A node that is a router: what it is made of, and what it can be told to do.
 
 use vrfgate_e2e::{
     Conversation, Host, Lab, Listener, Load, Scanner,
     Transport::{Tcp, Udp},
-    Vrfgate, program,
+    Vrfgate,
 };
 
-/// In the other machine's gate; see [`Node::new`].
+use crate::{Node, agent::Agent, output};
+
+/// In the other machine's gate; see [`Router::new`].
 const ELSEWHERE: &str = "\
 apiVersion: vrfgate.dev/v1alpha1
 kind: VrfLeak
@@ -23,13 +19,11 @@ spec:
     - {name: ssh, protocol: TCP, port: 22, addresses: [192.0.2.1/32]}
 ";
 
-pub struct Node {
+pub struct Router {
     /// This machine.
     router: Lab,
     client: Host,
-    kubeconfig: PathBuf,
-    log: PathBuf,
-    agent: Option<Child>,
+    agent: Agent,
     session: Option<Conversation>,
     load: Option<Load>,
     /// Ports that have a server and that no leak lists.
@@ -38,8 +32,8 @@ pub struct Node {
     _elsewhere: (Vrfgate, Lab),
 }
 
-impl Node {
-    pub fn new(kubeconfig: PathBuf, log: PathBuf) -> Self {
+impl Router {
+    pub fn new(agent: Agent) -> Self {
         // The machine's first sk_lookup program and its last one to go have the kernel patch its own code, and
         // emulated processors that run it just then don't always survive that: one gate stays, somewhere else.
         let lab = Lab::new();
@@ -72,71 +66,12 @@ impl Node {
         Self {
             router,
             client,
-            kubeconfig,
-            log,
-            agent: None,
+            agent,
             session: None,
             load: None,
             scanner,
             _servers: servers,
             _elsewhere: (elsewhere, lab),
-        }
-    }
-
-    /// Does what it is told, and says what came of it.
-    pub fn obey(&mut self, words: &[&str]) -> String {
-        match words {
-            ["start", "the", "agent"] => self.start_agent(),
-            ["kill", "the", "agent"] => self.kill_agent(),
-            ["connect", "to", to] => return self.client.connect(*to).outcome().to_string(),
-            ["ask", to] => return self.client.ask(*to).outcome().to_string(),
-            ["talk", "to", to] => self.session = Some(self.client.talk_to(*to)),
-            ["still", "talk"] => match &mut self.session {
-                Some(session) => session.should_be_alive(),
-                None => panic!("there is no open connection"),
-            },
-            ["keep", "connecting", "to", to] => {
-                let to = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
-                self.load = Some(self.client.keep_connecting(&[to], &[]));
-            }
-            ["stop", "connecting"] => match self.load.take() {
-                Some(load) => {
-                    load.should_have_met_no_surprise();
-                    return load.attempts().to_string();
-                }
-                None => panic!("nobody keeps connecting"),
-            },
-            ["what", "was", "open?"] => return self.what_was_open(),
-            ["how", "does", "it", "stand?"] => return self.state(),
-            _ => panic!("{words:?} is not understood"),
-        }
-        String::new()
-    }
-
-    fn start_agent(&mut self) {
-        self.kill_agent();
-        let log = File::options().create(true).append(true).open(&self.log);
-        let log = log.unwrap_or_else(|error| panic!("{}: {error}", self.log.display()));
-        let agent = Command::new(program())
-            .args(["agent", "--node-name", "real"])
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        self.agent = Some(agent.unwrap_or_else(|error| panic!("starting the agent: {error}")));
-    }
-
-    /// SIGKILL.
-    fn kill_agent(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
-            let ended = agent.try_wait();
-            assert!(
-                matches!(ended, Ok(None)),
-                "the agent has ended by itself: {ended:?}"
-            );
-            let killed = agent.kill().and_then(|()| agent.wait());
-            killed.unwrap_or_else(|error| panic!("killing the agent: {error}"));
         }
     }
 
@@ -160,11 +95,40 @@ impl Node {
             "find /run/vrfgate -mindepth 1 -not -name agent.sock",
             "nft list ruleset",
         ] {
-            let output = Command::new("sh").args(["-c", command]).output();
-            let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
             state.push(format!("{command}:"));
-            state.push(String::from_utf8_lossy(&output.stdout).into_owned());
+            state.push(output(command));
         }
         state.join("\n")
+    }
+}
+
+impl Node for Router {
+    fn obey(&mut self, words: &[&str]) -> String {
+        match words {
+            ["start", "the", "agent"] => self.agent.start(),
+            ["kill", "the", "agent"] => self.agent.kill(),
+            ["connect", "to", to] => return self.client.connect(*to).outcome().to_string(),
+            ["ask", to] => return self.client.ask(*to).outcome().to_string(),
+            ["talk", "to", to] => self.session = Some(self.client.talk_to(*to)),
+            ["still", "talk"] => match &mut self.session {
+                Some(session) => session.should_be_alive(),
+                None => panic!("there is no open connection"),
+            },
+            ["keep", "connecting", "to", to] => {
+                let to = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
+                self.load = Some(self.client.keep_connecting(&[to], &[]));
+            }
+            ["stop", "connecting"] => match self.load.take() {
+                Some(load) => {
+                    load.should_have_met_no_surprise();
+                    return load.attempts().to_string();
+                }
+                None => panic!("nobody keeps connecting"),
+            },
+            ["what", "was", "open?"] => return self.what_was_open(),
+            ["how", "does", "it", "stand?"] => return self.state(),
+            _ => panic!("{words:?} is not understood"),
+        }
+        String::new()
     }
 }

@@ -1,0 +1,253 @@
+//! A kubelet and its container runtime: their configuration, their start, and their violent end.
+
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{agent::NODE, log, output};
+
+/// Emulated machines are slow.
+const SOON: Duration = Duration::from_mins(2);
+
+/// The address that QEMU's user network gives to the machine.
+const ADDRESS: &str = "10.0.2.15";
+
+/// The network that pods are in.
+const NETWORK: &str = "blue";
+
+/// A kubelet, containerd and runc.
+pub struct Kubelet {
+    /// Where the programs are, `image.tar`, and `cni` with the plugins.
+    programs: PathBuf,
+    kubeconfig: PathBuf,
+    logs: PathBuf,
+    /// What they know of pods.
+    home: PathBuf,
+    running: Vec<Child>,
+}
+
+impl Kubelet {
+    pub fn new(programs: PathBuf, kubeconfig: PathBuf, logs: PathBuf) -> Self {
+        // Kubernetes' own place, and in memory: containers need a file system that another one can be laid over.
+        let home = PathBuf::from("/run/kubernetes");
+        let kubelet = Self {
+            programs,
+            kubeconfig,
+            logs,
+            home,
+            running: Vec::new(),
+        };
+        kubelet.configure();
+        kubelet
+    }
+
+    fn configure(&self) {
+        let made = fs::create_dir_all(self.networks())
+            .and_then(|()| fs::write(self.home.join("containerd.toml"), self.containerd_config()))
+            .and_then(|()| {
+                fs::write(
+                    self.home.join("kubelet.yaml"),
+                    self.kubelet_config().to_string(),
+                )
+            })
+            .and_then(|()| {
+                fs::write(
+                    self.networks().join("blue.conflist"),
+                    self.network().to_string(),
+                )
+            });
+        made.unwrap_or_else(|error| panic!("configuring a kubelet: {error}"));
+    }
+
+    fn containerd_config(&self) -> String {
+        let home = self.home.display();
+        let programs = self.programs.display();
+        format!(
+            "\
+version = 3
+root = '{home}/containerd'
+state = '{home}/containerd-state'
+[grpc]
+address = '{}'
+[ttrpc]
+address = '{home}/containerd.ttrpc.sock'
+[plugins.'io.containerd.cri.v1.images']
+snapshotter = 'overlayfs'
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = 'vrfgate.test/busybox:1'
+[plugins.'io.containerd.cri.v1.runtime']
+disable_apparmor = true
+restrict_oom_score_adj = true
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ['{programs}/cni']
+conf_dir = '{}'
+use_internal_loopback = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+BinaryName = '{programs}/runc'
+",
+            self.socket().display(),
+            self.networks().display(),
+        )
+    }
+
+    fn kubelet_config(&self) -> Value {
+        json!({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "containerRuntimeEndpoint": format!("unix://{}", self.socket().display()),
+            "podLogsDir": self.home.join("pod-logs"),
+            "volumePluginDir": self.home.join("volume-plugins"),
+            // Nobody asks it for logs or metrics.
+            "enableServer": false,
+            "healthzPort": 0,
+            // A machine without systemd, with one processor and with its file systems in memory.
+            "cgroupDriver": "cgroupfs",
+            "cgroupsPerQOS": false,
+            "enforceNodeAllocatable": [],
+            "failSwapOn": false,
+            "makeIPTablesUtilChains": false,
+            "resolvConf": "",
+            "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+            "imageGCHighThresholdPercent": 100,
+            "nodeStatusUpdateFrequency": "2s",
+        })
+    }
+
+    /// A bridge, addresses, a VRF in the pod, and the gate.
+    fn network(&self) -> Value {
+        json!({
+            "cniVersion": "1.1.0",
+            "name": NETWORK,
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "bridge": "br-blue",
+                    "isGateway": true,
+                    "ipam": {
+                        "type": "host-local",
+                        "ranges": [[{"subnet": "10.1.0.0/16"}]],
+                        "dataDir": self.home.join("addresses"),
+                    },
+                },
+                {"type": "vrf", "vrfname": "BLUE"},
+                {
+                    "type": "vrfgate",
+                    "vrf": "BLUE",
+                    "services": [{"name": "http", "protocol": "TCP", "port": 8080}],
+                    "logFile": self.logs.join("cni.log"),
+                },
+            ],
+        })
+    }
+
+    /// Starts the runtime, and then the kubelet.
+    pub fn start(&mut self) {
+        let containerd = self.command("containerd").arg("--config")
+            .arg(self.home.join("containerd.toml"))
+            .spawn();
+        self.running
+            .push(containerd.unwrap_or_else(|error| panic!("starting containerd: {error}")));
+        self.import_image();
+        let kubelet = self
+            .command("kubelet")
+            .arg("--config")
+            .arg(self.home.join("kubelet.yaml"))
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .arg("--root-dir")
+            .arg(self.home.join("kubelet"))
+            .arg("--cert-dir")
+            .arg(self.home.join("certificates"))
+            .args(["--hostname-override", NODE, "--node-ip", ADDRESS, "--v", "2"])
+            .spawn();
+        self.running
+            .push(kubelet.unwrap_or_else(|error| panic!("starting the kubelet: {error}")));
+    }
+
+    /// Once the runtime answers. It need not be told twice, and doesn't mind.
+    fn import_image(&self) {
+        let deadline = Instant::now() + SOON;
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(Instant::now() < deadline, "containerd doesn't listen");
+            thread::sleep(Duration::from_millis(100));
+        }
+        let imported = self.command("ctr")
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", "k8s.io", "images", "import", "--local"])
+            .arg(self.programs.join("image.tar"))
+            .status();
+        assert!(
+            imported.as_ref().is_ok_and(std::process::ExitStatus::success),
+            "importing the pods' image: {imported:?}"
+        );
+    }
+
+    /// As a crash of the machine would, but for the machine: kubelet, runtime and every container end at once, and
+    /// nobody takes down what was set up for the pods.
+    pub fn crash(&mut self) {
+        for mut process in self.running.drain(..) {
+            let killed = process.kill().and_then(|()| process.wait());
+            killed.unwrap_or_else(|error| panic!("killing a kubelet: {error}"));
+        }
+        // Shims and containers are not our children. Each shim is started by its path.
+        output("pkill -KILL -f containerd-shim-runc-v2; pkill -KILL -x busybox");
+        output("for name in /run/netns/cni-*; do umount \"$name\"; rm \"$name\"; done");
+    }
+
+    /// Takes away what the runtime knows of pods. It doesn't run.
+    pub fn forget(&self) {
+        assert!(self.running.is_empty(), "the kubelet runs");
+        output(&format!(
+            "cd {home} && umount -R containerd-state containerd 2>/dev/null; rm -rf containerd-state containerd",
+            home = self.home.display()
+        ));
+    }
+
+    /// Has every plugin of the network remove what belongs to none of the pods that there are: none at all.
+    pub fn collect_garbage(&self) {
+        let collected = Command::new(self.programs.join("cni/cnitool"))
+            .args(["gc", NETWORK, "/unused"])
+            .env("NETCONFPATH", self.networks())
+            .env("CNI_PATH", self.programs.join("cni"))
+            .output();
+        let collected = collected.unwrap_or_else(|error| panic!("cnitool: {error}"));
+        assert!(
+            collected.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&collected.stdout),
+            String::from_utf8_lossy(&collected.stderr)
+        );
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let log = log(&self.logs.join(program).with_extension("log"));
+        let errors = log.try_clone();
+        let mut command = Command::new(self.programs.join(program));
+        command
+            // containerd finds its shim there.
+            .env("PATH", format!("{}:{path}", self.programs.display()))
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors.unwrap_or_else(|error| panic!("the log of {program}: {error}")));
+        command
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.home.join("containerd.sock")
+    }
+
+    fn networks(&self) -> PathBuf {
+        self.home.join("networks")
+    }
+}

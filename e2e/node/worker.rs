@@ -1,0 +1,71 @@
+//! A node that runs pods: what it is made of, and what it can be told to do.
+
+use vrfgate_e2e::{Host, Lab};
+
+use crate::{Node, agent::Agent, kubelet::Kubelet, output};
+
+pub struct Worker {
+    /// This machine.
+    machine: Lab,
+    /// In the network that the pods' VRF belongs to.
+    client: Host,
+    agent: Agent,
+    kubelet: Kubelet,
+}
+
+impl Worker {
+    pub fn new(agent: Agent, kubelet: Kubelet) -> Self {
+        output("modprobe -a bridge overlay");
+        let machine = Lab::on_this_machine();
+        let client = machine.pod("client");
+        machine.ip(&format!(
+            "link add br-blue type bridge\nlink set br-blue up\n\
+             link add client type veth peer name eth0 netns {}\n\
+             link set client master br-blue\nlink set client up",
+            client.netns().name()
+        ));
+        // Far from the addresses that pods get.
+        client.ip("link set lo up\nlink set eth0 up\naddress add 10.1.255.2/16 dev eth0");
+        Self {
+            machine,
+            client,
+            agent,
+            kubelet,
+        }
+    }
+
+    /// Everything on this machine that comes with a pod.
+    fn state(&self) -> String {
+        // Neither directory of vrfgate need be there.
+        let commands = [
+            "find /sys/fs/bpf/vrfgate -mindepth 1",
+            "find /run/vrfgate -mindepth 1 -not -name agent.sock",
+            "ls /run/netns",
+        ];
+        let mut state: Vec<String> = commands
+            .iter()
+            .map(|command| format!("{command}:\n{}", output(command)))
+            .collect();
+        state.push(self.machine.ip_shows("-brief link show master br-blue"));
+        state.join("\n")
+    }
+}
+
+impl Node for Worker {
+    fn obey(&mut self, words: &[&str]) -> String {
+        match words {
+            ["start", "the", "agent"] => self.agent.start(),
+            ["kill", "the", "agent"] => self.agent.kill(),
+            ["start", "the", "kubelet"] => self.kubelet.start(),
+            ["crash", "the", "kubelet"] => self.kubelet.crash(),
+            ["forget", "the", "pods"] => self.kubelet.forget(),
+            ["collect", "garbage"] => self.kubelet.collect_garbage(),
+            ["browse", at] => return self.client.browse(*at).outcome().to_string(),
+            ["unmount", "bpffs"] => drop(output("umount /sys/fs/bpf")),
+            ["mount", "bpffs"] => drop(output("mount -t bpf bpf /sys/fs/bpf")),
+            ["how", "does", "it", "stand?"] => return self.state(),
+            _ => panic!("{words:?} is not understood"),
+        }
+        String::new()
+    }
+}
