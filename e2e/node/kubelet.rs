@@ -19,9 +19,6 @@ const SOON: Duration = Duration::from_mins(2);
 /// The address that QEMU's user network gives to the machine.
 const ADDRESS: &str = "10.0.2.15";
 
-/// The network that pods are in.
-const NETWORK: &str = "blue";
-
 /// A kubelet, containerd and runc.
 pub struct Kubelet {
     /// Where the programs are, `image.tar`, and `cni` with the plugins.
@@ -30,7 +27,8 @@ pub struct Kubelet {
     logs: PathBuf,
     /// What they know of pods.
     home: PathBuf,
-    running: Vec<Child>,
+    containerd: Option<Child>,
+    kubelet: Option<Child>,
 }
 
 impl Kubelet {
@@ -42,7 +40,8 @@ impl Kubelet {
             kubeconfig,
             logs,
             home,
-            running: Vec::new(),
+            containerd: None,
+            kubelet: None,
         };
         kubelet.configure();
         kubelet
@@ -125,8 +124,9 @@ BinaryName = '{programs}/runc'
     /// A bridge, addresses, a VRF in the pod, and the gate.
     fn network(&self) -> Value {
         json!({
+            // The first version that has STATUS.
             "cniVersion": "1.1.0",
-            "name": NETWORK,
+            "name": "blue",
             "plugins": [
                 {
                     "type": "bridge",
@@ -149,14 +149,20 @@ BinaryName = '{programs}/runc'
         })
     }
 
-    /// Starts the runtime, and then the kubelet.
+    /// Starts the runtime unless it runs, and the kubelet anew.
     pub fn start(&mut self) {
-        let containerd = self.command("containerd").arg("--config")
-            .arg(self.home.join("containerd.toml"))
-            .spawn();
-        self.running
-            .push(containerd.unwrap_or_else(|error| panic!("starting containerd: {error}")));
-        self.import_image();
+        kill(&mut self.kubelet);
+        if self.containerd.is_none() {
+            let config = self.home.join("containerd.toml");
+            let containerd = self
+                .command("containerd")
+                .arg("--config")
+                .arg(config)
+                .spawn();
+            self.containerd =
+                Some(containerd.unwrap_or_else(|error| panic!("starting containerd: {error}")));
+            self.import_image();
+        }
         let kubelet = self
             .command("kubelet")
             .arg("--config")
@@ -167,10 +173,10 @@ BinaryName = '{programs}/runc'
             .arg(self.home.join("kubelet"))
             .arg("--cert-dir")
             .arg(self.home.join("certificates"))
-            .args(["--hostname-override", NODE, "--node-ip", ADDRESS, "--v", "2"])
+            .args(["--hostname-override", NODE, "--node-ip", ADDRESS])
             .spawn();
-        self.running
-            .push(kubelet.unwrap_or_else(|error| panic!("starting the kubelet: {error}")));
+        self.kubelet =
+            Some(kubelet.unwrap_or_else(|error| panic!("starting the kubelet: {error}")));
     }
 
     /// Once the runtime answers. It need not be told twice, and doesn't mind.
@@ -180,14 +186,17 @@ BinaryName = '{programs}/runc'
             assert!(Instant::now() < deadline, "containerd doesn't listen");
             thread::sleep(Duration::from_millis(100));
         }
-        let imported = self.command("ctr")
+        let imported = self
+            .command("ctr")
             .arg("--address")
             .arg(self.socket())
             .args(["--namespace", "k8s.io", "images", "import", "--local"])
             .arg(self.programs.join("image.tar"))
             .status();
         assert!(
-            imported.as_ref().is_ok_and(std::process::ExitStatus::success),
+            imported
+                .as_ref()
+                .is_ok_and(std::process::ExitStatus::success),
             "importing the pods' image: {imported:?}"
         );
     }
@@ -195,38 +204,20 @@ BinaryName = '{programs}/runc'
     /// As a crash of the machine would, but for the machine: kubelet, runtime and every container end at once, and
     /// nobody takes down what was set up for the pods.
     pub fn crash(&mut self) {
-        for mut process in self.running.drain(..) {
-            let killed = process.kill().and_then(|()| process.wait());
-            killed.unwrap_or_else(|error| panic!("killing a kubelet: {error}"));
-        }
-        // Shims and containers are not our children. Each shim is started by its path.
-        output("pkill -KILL -f containerd-shim-runc-v2; pkill -KILL -x busybox");
+        kill(&mut self.kubelet);
+        kill(&mut self.containerd);
+        // Shims and containers are nobody's children. A process's name has 15 letters.
+        output("pkill -KILL -x containerd-shim; pkill -KILL -x busybox");
         output("for name in /run/netns/cni-*; do umount \"$name\"; rm \"$name\"; done");
     }
 
     /// Takes away what the runtime knows of pods. It doesn't run.
     pub fn forget(&self) {
-        assert!(self.running.is_empty(), "the kubelet runs");
+        assert!(self.containerd.is_none(), "containerd runs");
         output(&format!(
-            "cd {home} && umount -R containerd-state containerd 2>/dev/null; rm -rf containerd-state containerd",
+            "grep -o '{home}/containerd[^ ]*' /proc/self/mounts | xargs -r umount; rm -rf {home}/containerd*/",
             home = self.home.display()
         ));
-    }
-
-    /// Has every plugin of the network remove what belongs to none of the pods that there are: none at all.
-    pub fn collect_garbage(&self) {
-        let collected = Command::new(self.programs.join("cni/cnitool"))
-            .args(["gc", NETWORK, "/unused"])
-            .env("NETCONFPATH", self.networks())
-            .env("CNI_PATH", self.programs.join("cni"))
-            .output();
-        let collected = collected.unwrap_or_else(|error| panic!("cnitool: {error}"));
-        assert!(
-            collected.status.success(),
-            "{}{}",
-            String::from_utf8_lossy(&collected.stdout),
-            String::from_utf8_lossy(&collected.stderr)
-        );
     }
 
     fn command(&self, program: &str) -> Command {
@@ -249,5 +240,13 @@ BinaryName = '{programs}/runc'
 
     fn networks(&self) -> PathBuf {
         self.home.join("networks")
+    }
+}
+
+/// SIGKILL.
+fn kill(process: &mut Option<Child>) {
+    if let Some(mut process) = process.take() {
+        let killed = process.kill().and_then(|()| process.wait());
+        killed.unwrap_or_else(|error| panic!("killing a part of Kubernetes: {error}"));
     }
 }

@@ -59,7 +59,6 @@ impl Node for Worker {
             ["start", "the", "kubelet"] => self.kubelet.start(),
             ["crash", "the", "kubelet"] => self.kubelet.crash(),
             ["forget", "the", "pods"] => self.kubelet.forget(),
-            ["collect", "garbage"] => self.kubelet.collect_garbage(),
             ["browse", at] => return self.client.browse(*at).outcome().to_string(),
             ["unmount", "bpffs"] => drop(output("umount /sys/fs/bpf")),
             ["mount", "bpffs"] => drop(output("mount -t bpf bpf /sys/fs/bpf")),

@@ -4,10 +4,7 @@
 use std::fs;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    api::DeleteParams,
-};
+use kube::{Api, api::DeleteParams};
 use serde_json::json;
 use vrfgate_cluster::HOST_OF_VM;
 use vrfgate_operator::api::NodeLeakState;
@@ -23,10 +20,10 @@ use crate::{
 pub fn tests() -> Vec<Test> {
     tests![
         a_pod_of_a_kubelet_serves_the_listed_port_to_its_vrf_and_leaves_nothing,
-        leaks_open_and_close_ports_of_a_running_pod_and_an_agent_that_was_killed_catches_up,
-        a_node_without_bpffs_is_not_ready_and_says_why_until_it_is_mended,
-        a_pod_that_vanished_while_the_node_was_off_leaves_nothing_when_it_is_on_again,
-        what_a_runtime_has_forgotten_is_collected_by_the_agent_and_by_gc,
+        leaks_reach_a_running_pod_of_a_kubelet_and_an_agent_that_was_killed_catches_up,
+        a_kubelet_without_bpffs_is_not_ready_and_says_why_until_it_is_mended,
+        a_pod_that_was_deleted_while_its_kubelet_was_off_leaves_nothing,
+        a_pod_that_the_runtime_of_a_kubelet_has_forgotten_is_collected_by_the_agent,
     ]
 }
 
@@ -105,7 +102,7 @@ impl<'a> Scene<'a> {
             "metadata": {"name": name, "labels": {"app": app}},
             "spec": {
                 "nodeName": NODE, "automountServiceAccountToken": false, "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 0,
+                "terminationGracePeriodSeconds": 1,
                 "containers": [{
                     "name": "web", "image": "vrfgate.test/busybox:1", "imagePullPolicy": "Never",
                     "command": ["/bin/busybox", "sh", "-c", format!(
@@ -200,7 +197,7 @@ async fn a_pod_of_a_kubelet_serves_the_listed_port_to_its_vrf_and_leaves_nothing
     scene.end().await;
 }
 
-async fn leaks_open_and_close_ports_of_a_running_pod_and_an_agent_that_was_killed_catches_up(
+async fn leaks_reach_a_running_pod_of_a_kubelet_and_an_agent_that_was_killed_catches_up(
     suite: &Suite,
 ) {
     let mut scene = Scene::new(suite).await;
@@ -212,24 +209,36 @@ async fn leaks_open_and_close_ports_of_a_running_pod_and_an_agent_that_was_kille
     scene.vm.sees(&nine, REFUSED);
 
     scene.kit.leak("more", &opening(9090)).await;
-    scene.kit.condition_becomes("more", "Ready", "InForce").await;
+    scene
+        .kit
+        .condition_becomes("more", "Ready", "InForce")
+        .await;
     scene.vm.sees(&nine, SERVED);
     scene.vm.sees(&seven, REFUSED);
     scene.leak_is_in_force_in("more", &["a"]).await;
 
     let edit = |port| json!({"spec": serde_saphyr::from_str::<serde_json::Value>(&format!("{{{}}}", opening(port))).unwrap()});
     merge(&scene.kit.leaks, "more", edit(7070)).await;
-    scene.kit.condition_becomes("more", "Ready", "InForce").await;
+    scene
+        .kit
+        .condition_becomes("more", "Ready", "InForce")
+        .await;
     scene.vm.sees(&nine, REFUSED);
     scene.vm.sees(&seven, SERVED);
 
     // What changes while the agent isn't there to see.
     scene.vm.tell("kill the agent");
     merge(&scene.kit.leaks, "more", edit(9090)).await;
-    scene.kit.condition_becomes("more", "Ready", "Unreported").await;
+    scene
+        .kit
+        .condition_becomes("more", "Ready", "Unreported")
+        .await;
     scene.vm.sees(&seven, SERVED);
     scene.vm.tell("start the agent");
-    scene.kit.condition_becomes("more", "Ready", "InForce").await;
+    scene
+        .kit
+        .condition_becomes("more", "Ready", "InForce")
+        .await;
     scene.vm.sees(&seven, REFUSED);
     scene.vm.sees(&nine, SERVED);
 
@@ -255,7 +264,7 @@ async fn leaks_open_and_close_ports_of_a_running_pod_and_an_agent_that_was_kille
     scene.end().await;
 }
 
-async fn a_node_without_bpffs_is_not_ready_and_says_why_until_it_is_mended(suite: &Suite) {
+async fn a_kubelet_without_bpffs_is_not_ready_and_says_why_until_it_is_mended(suite: &Suite) {
     let mut scene = Scene::new(suite).await;
     scene.vm.tell("unmount bpffs");
     let why = scene.ready_becomes("False").await;
@@ -268,42 +277,37 @@ async fn a_node_without_bpffs_is_not_ready_and_says_why_until_it_is_mended(suite
     scene.end().await;
 }
 
-async fn a_pod_that_vanished_while_the_node_was_off_leaves_nothing_when_it_is_on_again(
+async fn a_pod_that_was_deleted_while_its_kubelet_was_off_leaves_nothing(suite: &Suite) {
+    let mut scene = Scene::new(suite).await;
+    let address = scene.run_pod("a", "upf").await;
+    scene.vm.soon_sees(&browse(&address, LISTED), SERVED);
+    scene.vm.tell("crash the kubelet");
+    delete(&scene.pods, "a").await;
+    assert_ne!(scene.vm.tell("how does it stand?"), scene.before);
+
+    // The runtime remembers the pod, and says DEL when the kubelet has heard that nobody wants it any more.
+    scene.vm.tell("start the kubelet");
+    scene.end().await;
+}
+
+async fn a_pod_that_the_runtime_of_a_kubelet_has_forgotten_is_collected_by_the_agent(
     suite: &Suite,
 ) {
     let mut scene = Scene::new(suite).await;
     let address = scene.run_pod("a", "upf").await;
     scene.vm.soon_sees(&browse(&address, LISTED), SERVED);
     scene.vm.tell("crash the kubelet");
-    scene.forget_pod("a").await;
-    assert_ne!(scene.vm.tell("how does it stand?"), scene.before);
-
-    // The runtime remembers, and says DEL once the kubelet has found that nobody wants the pod any more.
-    scene.vm.tell("start the kubelet");
-    scene.end().await;
-}
-
-async fn what_a_runtime_has_forgotten_is_collected_by_the_agent_and_by_gc(suite: &Suite) {
-    let mut scene = Scene::new(suite).await;
-    let address = scene.run_pod("a", "upf").await;
-    scene.vm.soon_sees(&browse(&address, LISTED), SERVED);
-    scene.vm.tell("crash the kubelet");
     scene.vm.tell("forget the pods");
-    scene.forget_pod("a").await;
+    let at_once = DeleteParams::default().grace_period(0);
+    scene.pods.delete("a", &at_once).await.unwrap();
     scene.vm.tell("start the kubelet");
     scene.ready_becomes("True").await;
-    // containerd never says GC, and DEL only of what it remembers.
+    // containerd says DEL only for what it remembers, and GC never.
     let left = scene.vm.tell("how does it stand?");
     assert!(left.contains("/run/vrfgate/cni/blue:"), "{left}");
 
-    scene.vm.tell("collect garbage");
+    scene.vm.tell("start the agent");
+    scene.nothing_is_left().await;
+    scene.vm.tell("kill the agent");
     scene.end().await;
-}
-
-impl Scene<'_> {
-    /// Has the API server forget a pod whose kubelet is gone.
-    async fn forget_pod(&self, name: &str) {
-        let at_once = DeleteParams::default().grace_period(0);
-        self.pods.delete(name, &at_once).await.unwrap();
-    }
 }

@@ -35,8 +35,8 @@ fn main() -> ExitCode {
         node::tests(),
         pods::tests(),
         real_node::tests(),
-        kubelet::tests(),
         replicas::tests(),
+        kubelet::tests(),
     ]
     .concat();
     suite.run(&arguments, tests)

@@ -26,10 +26,11 @@ macro_rules! tests {
 pub(crate) use tests;
 
 pub struct Suite {
-    pub cluster: Mutex<ControlPlane>,
-    pub admin: Client,
+    // Dropped in this order: an API server that ends waits for those who watch it.
     /// The machine that runs pods, between two tests: it takes long to boot.
     pub worker: Mutex<Option<Vm>>,
+    pub cluster: Mutex<ControlPlane>,
+    pub admin: Client,
     runtime: Runtime,
 }
 

@@ -47,7 +47,9 @@ impl Vm {
     pub fn boot(kind: Kind) -> anyhow::Result<Self> {
         let directory = directory();
         let programs = directory.join("programs");
-        let _ = fs::remove_dir_all(&programs);
+        for earlier in [&programs, &logs()] {
+            let _ = fs::remove_dir_all(earlier);
+        }
         fs::create_dir_all(programs.join("cni"))?;
         fs::create_dir_all(logs())?;
         for name in ["vrfgate", "vrfgate-lab-node"] {
@@ -178,14 +180,11 @@ fn add_kubelet(programs: &Path) -> anyhow::Result<()> {
         let path = env::var_os(variable).map(PathBuf::from);
         path.ok_or_else(|| anyhow::anyhow!("{variable} is not set: `make test-k8s` does it"))
     };
-    for (to, from) in [
-        ("kubelet", named("KUBELET")?),
-        ("runc", named("RUNC")?),
-    ] {
+    for (to, from) in [("kubelet", named("KUBELET")?), ("runc", named("RUNC")?)] {
         symlink(from, programs.join(to))?;
     }
     let plugins = named("CNI_PLUGINS")?;
-    for plugin in ["bridge", "host-local", "vrf", "cnitool"] {
+    for plugin in ["bridge", "host-local", "vrf"] {
         symlink(plugins.join(plugin), programs.join("cni").join(plugin))?;
     }
     let containerd = named("CONTAINERD")?;
