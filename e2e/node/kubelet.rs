@@ -28,12 +28,13 @@ pub struct Kubelet {
     /// What they know of pods.
     home: PathBuf,
     containerd: Option<Child>,
-    kubelet: Option<Child>,
+    /// The kubelet itself.
+    running: Option<Child>,
 }
 
 impl Kubelet {
     pub fn new(programs: PathBuf, kubeconfig: PathBuf, logs: PathBuf) -> Self {
-        // Kubernetes' own place, and in memory: containers need a file system that another one can be laid over.
+        // In memory: containers need a file system that another one can be laid over.
         let home = PathBuf::from("/run/kubernetes");
         let kubelet = Self {
             programs,
@@ -41,7 +42,7 @@ impl Kubelet {
             logs,
             home,
             containerd: None,
-            kubelet: None,
+            running: None,
         };
         kubelet.configure();
         kubelet
@@ -151,7 +152,7 @@ BinaryName = '{programs}/runc'
 
     /// Starts the runtime unless it runs, and the kubelet anew.
     pub fn start(&mut self) {
-        kill(&mut self.kubelet);
+        kill(&mut self.running);
         if self.containerd.is_none() {
             let config = self.home.join("containerd.toml");
             let containerd = self
@@ -175,11 +176,11 @@ BinaryName = '{programs}/runc'
             .arg(self.home.join("certificates"))
             .args(["--hostname-override", NODE, "--node-ip", ADDRESS])
             .spawn();
-        self.kubelet =
+        self.running =
             Some(kubelet.unwrap_or_else(|error| panic!("starting the kubelet: {error}")));
     }
 
-    /// Once the runtime answers. It need not be told twice, and doesn't mind.
+    /// Once the runtime answers. It may have the image already.
     fn import_image(&self) {
         let deadline = Instant::now() + SOON;
         while UnixStream::connect(self.socket()).is_err() {
@@ -204,7 +205,7 @@ BinaryName = '{programs}/runc'
     /// As a crash of the machine would, but for the machine: kubelet, runtime and every container end at once, and
     /// nobody takes down what was set up for the pods.
     pub fn crash(&mut self) {
-        kill(&mut self.kubelet);
+        kill(&mut self.running);
         kill(&mut self.containerd);
         // Shims and containers are nobody's children. A process's name has 15 letters.
         output("pkill -KILL -x containerd-shim; pkill -KILL -x busybox");

@@ -21,7 +21,7 @@ spec:
 
 pub struct Router {
     /// This machine.
-    router: Lab,
+    machine: Lab,
     client: Host,
     agent: Agent,
     session: Option<Conversation>,
@@ -64,7 +64,7 @@ impl Router {
         });
         let scanner = client.keep_scanning(&unlisted.collect::<Vec<_>>());
         Self {
-            router,
+            machine: router,
             client,
             agent,
             session: None,
@@ -84,10 +84,10 @@ impl Router {
 
     /// Everything on this machine that vrfgate touches.
     fn state(&self) -> String {
-        let mut state = vec![self.router.routing()];
+        let mut state = vec![self.machine.routing()];
         for name in ["tcp", "udp"] {
             let name = format!("net.ipv4.{name}_l3mdev_accept");
-            state.push(format!("{name} = {}", self.router.sysctl(&name)));
+            state.push(format!("{name} = {}", self.machine.sysctl(&name)));
         }
         // Neither directory need be there.
         for command in [
