@@ -17,11 +17,14 @@ mod log;
 mod plugin;
 mod protocol;
 mod rules;
+mod stamp;
 mod verbs;
 
 pub use attachment::{Attachment, Attachments, Key, NetnsPlace, Pod};
-pub use config::{Port, Prefix, Service, ServiceName, VrfName};
+pub use config::{MANAGED_BY, Port, Prefix, Service, ServiceName, VrfName, check_own};
 pub use facts::{Facts, Link, LocalAddress};
 pub use force::bring_in_line;
 pub use plugin::main;
+pub use protocol::check_version;
 pub use rules::rule_set;
+pub use stamp::version_of;

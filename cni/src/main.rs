@@ -2,6 +2,15 @@
 
 use std::process::ExitCode;
 
+/// What `--version` says. It is in the executable as one text, so that whoever installs the plugin, or finds it
+/// installed, learns the version without running a file that may be anything: see `vrfgate_cni::version_of`.
+#[used]
+static ABOUT: &str = concat!(
+    "vrfgate CNI plugin ",
+    env!("CARGO_PKG_VERSION"),
+    " (CNI 0.3.1, 0.4.0, 1.0.0, 1.1.0)"
+);
+
 fn main() -> ExitCode {
-    vrfgate_cni::main()
+    vrfgate_cni::main(ABOUT)
 }

@@ -16,14 +16,14 @@ use crate::{
     verbs,
 };
 
-/// Runs the plugin. Its arguments are the process's.
+/// Runs the plugin. Its arguments are the process's; `about` is what it says of itself.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(about: &str) -> ExitCode {
     if env::args_os()
         .nth(1)
         .is_some_and(|word| word == "--version")
     {
-        return print(&about());
+        return print(about);
     }
     let mut input = Vec::new();
     let read = read_input(&mut input);
@@ -32,7 +32,7 @@ pub fn main() -> ExitCode {
         .as_deref()
         .unwrap_or(SpecVersion::NEWEST.as_str())
         .to_owned();
-    match read.and_then(|()| answer(&input, &version)) {
+    match read.and_then(|()| answer(&input, &version, about)) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(answer)) => print(&answer),
         Err(failure) => {
@@ -42,14 +42,6 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn about() -> String {
-    let versions = SpecVersion::ALL.map(SpecVersion::as_str).join(", ");
-    format!(
-        "vrfgate CNI plugin {} (CNI {versions})",
-        env!("CARGO_PKG_VERSION")
-    )
 }
 
 /// Nothing is read where a person would have to type it.
@@ -64,12 +56,11 @@ fn read_input(input: &mut Vec<u8>) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Code::Io, format!("reading stdin: {error}")))
 }
 
-fn answer(input: &[u8], version: &str) -> Result<Option<String>, Failure> {
+fn answer(input: &[u8], version: &str, about: &str) -> Result<Option<String>, Failure> {
     let environment = Environment::of_this_process()?;
     if !environment.has_command() {
         eprintln!(
-            "{}: a container runtime starts it, for the sake of pods; `--version` is for people",
-            about()
+            "{about}: a container runtime starts it, for the sake of pods; `--version` is for people"
         );
     }
     let call = environment.call()?;

@@ -168,6 +168,7 @@ fn what_is_right_is_taken() {
             service(&json!({"name": "other", "addresses": ["192.0.2.128/25"]})),
         ]}),
         json!({"vrf": "BLUE", "required": false}),
+        json!({"managedBy": "whoever"}),
     ] {
         let mut call = sandbox.call(&plugin, "STATUS", "1.1.0");
         call.config.extend(own.as_object().unwrap().clone());

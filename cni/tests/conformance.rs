@@ -178,3 +178,18 @@ fn who_starts_it_by_hand_is_told_what_it_is() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
 }
+
+#[test]
+fn what_it_says_of_its_version_is_in_the_executable_and_true() {
+    let program = env!("CARGO_BIN_EXE_vrfgate-cni");
+    let output = std::process::Command::new(program)
+        .arg("--version")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let own = env!("CARGO_PKG_VERSION");
+    let versions = VERSIONS.join(", ");
+    assert_eq!(said, format!("vrfgate CNI plugin {own} (CNI {versions})\n"));
+    let executable = std::fs::read(program).unwrap();
+    assert_eq!(vrfgate_cni::version_of(&executable), Some(own));
+}

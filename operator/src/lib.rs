@@ -2,7 +2,8 @@
 //! engine that keeps a namespace's gate in line with both.
 //!
 //! Arrows point one way: `cli` → `agent`, `clear` → `node` → `api`, `compile`, `explain`; `cli` → `controller` → `api`,
-//! `compile`; `compile` knows nobody, `explain` the plain values of `compile` and of the loader.
+//! `compile`; `compile` knows nobody, `explain` the plain values of `compile` and of the loader. `install`, which `cli` and
+//! `agent` call, knows only the CNI plugin.
 
 pub mod agent;
 pub mod api;
@@ -11,6 +12,7 @@ pub mod cli;
 pub mod compile;
 pub mod controller;
 pub mod explain;
+pub mod install;
 pub mod node;
 mod outage;
 mod serve;

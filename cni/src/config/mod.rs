@@ -20,6 +20,9 @@ pub(crate) use values::{check_device, is_private_to_host};
 const PLACES: [&str; 5] = ["agentSocket", "bpffs", "logFile", "logLevel", "runDir"];
 /// Keys of [`Asked`].
 const ASKED: [&str; 3] = ["required", "services", "vrf"];
+/// Says who looks after this entry of a configuration list; of no meaning to the plugin. What installs entries
+/// puts it in, and touches none without it.
+pub const MANAGED_BY: &str = "managedBy";
 
 /// Where things are. All that taking something away needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -60,7 +63,11 @@ pub(crate) struct Asked {
 impl Places {
     /// Reads nothing else, so that a pod can be taken down by a configuration that would not bring one up.
     pub(crate) fn of(input: &Input) -> Result<Self, Failure> {
-        read(part(&input.own()?, &PLACES))
+        Self::read(&input.own()?)
+    }
+
+    fn read(own: &Map<String, Value>) -> Result<Self, Failure> {
+        read(part(own, &PLACES))
     }
 
     pub(crate) fn store(&self) -> Store {
@@ -85,7 +92,12 @@ impl Places {
 
 impl Asked {
     pub(crate) fn of(input: &Input) -> Result<Self, Failure> {
-        let own = input.own()?;
+        let mut own = input.own()?;
+        own.remove(MANAGED_BY);
+        Self::read(&own)
+    }
+
+    fn read(own: &Map<String, Value>) -> Result<Self, Failure> {
         if let Some(key) = own
             .keys()
             .find(|key| !PLACES.contains(&key.as_str()) && !ASKED.contains(&key.as_str()))
@@ -96,11 +108,24 @@ impl Asked {
                 format!("{key}: there is no such key; there are {known}"),
             ));
         }
-        let asked: Self = read(part(&own, &ASKED))?;
+        let asked: Self = read(part(own, &ASKED))?;
         services::check(&asked.services)
             .map_err(|mistake| Failure::new(Code::Configuration, mistake))?;
         Ok(asked)
     }
+}
+
+/// Whether the plugin would take these keys as its own, in an entry of a configuration list; if not, why, with the
+/// path of the field. Keys of the specification are none of them.
+///
+/// # Errors
+///
+/// The first mistake there is.
+pub fn check_own(own: &Map<String, Value>) -> Result<(), String> {
+    Asked::read(own)
+        .and_then(|_| Places::read(own))
+        .map(drop)
+        .map_err(|failure| failure.details)
 }
 
 fn part(own: &Map<String, Value>, keys: &[&str]) -> Map<String, Value> {

@@ -11,3 +11,4 @@ pub(crate) use environment::{Call, Container, Environment, Verb};
 pub(crate) use failure::{Code, Failure};
 pub(crate) use input::{Input, ValidAttachment};
 pub(crate) use version::SpecVersion;
+pub use version::check_version;

@@ -63,3 +63,14 @@ impl SpecVersion {
         ))
     }
 }
+
+/// Whether the plugin can stand in a configuration list of this `cniVersion`; if not, why.
+///
+/// # Errors
+///
+/// The version is none that the plugin speaks.
+pub fn check_version(name: Option<&str>) -> Result<(), String> {
+    SpecVersion::of(name)
+        .map(drop)
+        .map_err(|failure| failure.details)
+}

@@ -3,6 +3,7 @@
 mod accounts;
 mod agents;
 mod controller;
+mod install;
 mod kit;
 mod kubelet;
 mod node;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         accounts::tests(),
         controller::tests(),
         node::tests(),
+        install::tests(),
         pods::tests(),
         real_node::tests(),
         replicas::tests(),

@@ -33,15 +33,15 @@ const SSH: &str =
     "vrf: BLUE, services: [{name: ssh, protocol: TCP, port: 22, addresses: [192.0.2.1/32]}]";
 
 /// A machine: a network namespace, a BPF file system, a directory for records.
-struct Machine {
+pub struct Machine {
     netns: String,
-    home: TempDir,
+    pub home: TempDir,
     kubeconfig: PathBuf,
 }
 
 impl Machine {
     /// The machine of node `a`.
-    async fn new(kit: &Kit<'_>, netns: &str) -> Self {
+    pub async fn new(kit: &Kit<'_>, netns: &str) -> Self {
         // A pod is bound to a node that is there.
         kit.node("a", "edge", "192.0.2.1").await;
         let token = accounts::agent_token(&kit.suite.admin, "a").await;
@@ -69,8 +69,13 @@ impl Machine {
     }
 
     fn agent(&self, node: &str) -> Process {
+        self.agent_with(node, &[])
+    }
+
+    pub fn agent_with(&self, node: &str, flags: &[String]) -> Process {
         let mut arguments = vec!["agent".to_owned(), format!("--node-name={node}")];
         arguments.extend(self.places());
+        arguments.extend_from_slice(flags);
         let environment = [("KUBECONFIG", self.kubeconfig.display().to_string())];
         let home: &Path = self.home.path();
         Process::start("agent", &program("vrfgate"), &arguments, &environment, home).unwrap()

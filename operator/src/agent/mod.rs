@@ -4,7 +4,9 @@
 //! the object it was made of, so that an agent that starts anew goes on before it has met the API server.
 //! Only an object that asks for nothing ends that: then the node is given back as it was before vrfgate.
 
+mod asked;
 mod last;
+mod leaving;
 mod object;
 mod pods;
 mod reporter;
@@ -32,8 +34,10 @@ use tracing::{info, warn};
 use vrfgate_ebpf::{Fate, Netns, Store};
 
 pub use last::forget;
+pub use leaving::DaemonSetName;
 
 use self::{
+    asked::{Asked, Edition},
     object::Object,
     pods::Pods,
     reporter::{Outcomes, Reporter},
@@ -41,7 +45,8 @@ use self::{
 use crate::{
     api::VrfGateNodeSpec,
     clear::clear,
-    compile::{Leak, MarkMask},
+    compile::MarkMask,
+    install::{Keeper as InstallKeeper, Wanted},
     node::{Keeper, Report, Stir, collect_leftovers},
     outage::Outage,
     serve::{self, Health},
@@ -65,24 +70,10 @@ pub struct Options {
     pub serve_on: Option<SocketAddr>,
     /// Which bits of packets' marks reply steering may use.
     pub steer_mask: MarkMask,
-}
-
-/// What an agent asked for, leak by leak.
-#[derive(Debug, Default)]
-struct Asked {
-    leaks: Vec<Leak>,
-    /// Leaks that this agent can't read, and why.
-    unread: Vec<(String, String)>,
-    /// None for what was found beside the pins.
-    edition: Option<Edition>,
-}
-
-/// Which edition of which object.
-#[derive(Debug, PartialEq)]
-struct Edition {
-    uid: String,
-    generation: i64,
-    spec: VrfGateNodeSpec,
+    /// What is kept installed for container runtimes.
+    pub install: Option<Wanted>,
+    /// When this is going, what was installed goes, too.
+    pub daemon_set: Option<DaemonSetName>,
 }
 
 /// Runs until `stop` turns true, or the namespace is gone.
@@ -96,8 +87,11 @@ pub async fn run(
     netns: Netns,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    // It needs neither gate nor cluster, and pods that start want it.
+    let install = options.install.clone().map(InstallKeeper::start);
     let mut agent = Agent {
         steer_mask: options.steer_mask,
+        uninstalled: install.as_ref().map(InstallKeeper::unready),
         ..Agent::default()
     };
     let mut pods = Pods::start(store, options.steer_mask)?;
@@ -140,7 +134,7 @@ pub async fn run(
             let unready = unready.lock().unwrap_or_else(PoisonError::into_inner);
             unready.clone()
         });
-        serve::start(address, agent.registry(), health).await?;
+        serve::start(address, agent.registry(install.as_ref()), health).await?;
     }
     let mut collect = interval_at(Instant::now() + COLLECT_EVERY, COLLECT_EVERY);
     loop {
@@ -163,6 +157,7 @@ pub async fn run(
                 agent.follow(object, &options.node, store, &netns).await;
             }
             stir = pods.stirred() => pods.attend(stir),
+            () = told(agent.uninstalled.as_mut()) => {}
             () = sleep(RETRY_EVERY), if agent.trouble.is_some() => {
                 agent.put_in_force(store, &netns).await;
             }
@@ -176,7 +171,20 @@ pub async fn run(
         agent.report(&reporter, &pods);
     }
     info!("leaving; the gate of {netns} stays in force");
+    if let (Some(keeper), Some(wanted)) = (install, options.install) {
+        leaving::leave(keeper, wanted, client, options.daemon_set.as_ref(), store).await;
+    }
     Ok(())
+}
+
+/// Another word on what isn't installed; none from nobody.
+async fn told(uninstalled: Option<&mut watch::Receiver<Vec<String>>>) {
+    if let Some(uninstalled) = uninstalled
+        && uninstalled.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Without anybody who keeps a gate, nothing stirs.
@@ -198,6 +206,8 @@ struct Agent {
     trouble: Option<String>,
     /// What was in force when the node was to be given back, while it could not be.
     left: Option<Report>,
+    /// What of the CNI plugin isn't where it shall be.
+    uninstalled: Option<watch::Receiver<Vec<String>>>,
     unready: Arc<Mutex<Vec<String>>>,
     changes: Counter,
     ready: Gauge,
@@ -305,6 +315,9 @@ impl Agent {
         if let Some(keeper) = &self.keeper {
             unready.extend(keeper.report().errors.iter().cloned());
         }
+        if let Some(uninstalled) = &self.uninstalled {
+            unready.extend(uninstalled.borrow().iter().cloned());
+        }
         self.ready.set(i64::from(unready.is_empty()));
         *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = unready;
     }
@@ -343,11 +356,11 @@ impl Agent {
         Ok(())
     }
 
-    fn registry(&self) -> Arc<Registry> {
+    fn registry(&self, install: Option<&InstallKeeper>) -> Arc<Registry> {
         let mut all = Registry::with_prefix("vrfgate_agent");
         all.register(
             "ready",
-            "1 while the gate holds what it shall",
+            "1 while the gate holds what it shall, and the CNI plugin is where it shall be",
             self.ready.clone(),
         );
         all.register(
@@ -355,29 +368,9 @@ impl Agent {
             "Editions of the VrfGateNode that were followed",
             self.changes.clone(),
         );
-        Arc::new(all)
-    }
-}
-
-impl Asked {
-    fn nothing(&self) -> bool {
-        self.leaks.is_empty() && self.unread.is_empty()
-    }
-
-    fn new(spec: &VrfGateNodeSpec, edition: Option<Edition>) -> Self {
-        let mut asked = Self {
-            edition,
-            ..Self::default()
-        };
-        for leak in &spec.leaks {
-            match leak.parse() {
-                Ok(leak) => asked.leaks.push(leak),
-                Err(errors) => {
-                    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                    asked.unread.push((leak.name.clone(), errors.join("; ")));
-                }
-            }
+        if let Some(install) = install {
+            install.register(&mut all);
         }
-        asked
+        Arc::new(all)
     }
 }

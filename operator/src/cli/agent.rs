@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use vrfgate_ebpf::{Error, Gate, Store, preflight};
 
-use super::{Marks, Target, controller::stop_on_signal};
+use super::{Marks, Target, controller::stop_on_signal, install_cni::AgentArgs};
 use crate::{
     agent::{self, Options},
     node::collect_leftovers,
@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Where /metrics, /healthz and /readyz are served. Without it: nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics_addr: Option<SocketAddr>,
+
+    #[command(flatten)]
+    install: AgentArgs,
 }
 
 pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
@@ -41,6 +44,8 @@ pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         node: args.node_name.clone(),
         serve_on: args.metrics_addr,
         steer_mask: args.marks.steer_mask,
+        install: args.install.wanted()?,
+        daemon_set: args.install.daemon_set.clone(),
     };
     super::block_on(async {
         let stop = stop_on_signal()?;

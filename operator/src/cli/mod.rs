@@ -5,6 +5,7 @@ mod clear;
 mod controller;
 mod doctor;
 mod explain;
+mod install_cni;
 mod manual;
 mod monitor;
 mod run;
@@ -84,6 +85,14 @@ enum Command {
     Agent(agent::Args),
     /// Cluster side: makes a `VrfGateNode` for each node of all `VrfLeak`s, and tells their status.
     Controller(controller::Args),
+    /// Installs the CNI plugin on this node, and its entry in the configuration list of a network.
+    ///
+    /// What is there already is left as it is, and so is everything that vrfgate hasn't put there.
+    InstallCni(install_cni::Args),
+    /// Takes away what `install-cni` has installed. Takes the same flags.
+    ///
+    /// The plugin stays while a network configuration asks for it, or a pod needs it when it goes.
+    UninstallCni(install_cni::Args),
     /// Prints the Kubernetes custom resource definitions.
     Crd,
     /// Prints completions for a shell.
@@ -151,6 +160,8 @@ pub fn main() -> ExitCode {
         Command::Monitor(args) => monitor::monitor(args, &store),
         Command::Agent(args) => agent::agent(args, &store),
         Command::Controller(args) => controller::controller(args),
+        Command::InstallCni(args) => install_cni::install(args),
+        Command::UninstallCni(args) => install_cni::uninstall(args, &store),
         Command::Completions(args) => Ok(manual::completions(args)),
         Command::Man(args) => manual::man(args),
         Command::Crd => crate::api::crd_yaml()

@@ -105,10 +105,19 @@ fn manual_pages_and_completions_know_every_command() {
     };
     let pages = sandbox.path("man");
     vrfgate(&["man", "--dir", &pages.to_string_lossy()]);
-    let overview = vrfgate(&["man"]);
+    // Hyphens are written so that nobody takes them for those of words that are broken.
+    let overview = vrfgate(&["man"]).replace("\\-", "-");
     let bash = vrfgate(&["completions", "bash"]);
     for command in [
-        "run", "status", "clear", "doctor", "explain", "monitor", "agent",
+        "run",
+        "status",
+        "clear",
+        "doctor",
+        "explain",
+        "monitor",
+        "agent",
+        "install-cni",
+        "uninstall-cni",
     ] {
         let page = fs::read_to_string(pages.join(format!("vrfgate-{command}.1"))).unwrap();
         assert!(page.contains(".SH OPTIONS"), "{page}");

@@ -3,6 +3,8 @@
 
 mod commands;
 mod engine;
+mod install;
+mod installer;
 mod metrics;
 mod run;
 mod sandbox;

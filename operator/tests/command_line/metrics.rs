@@ -8,7 +8,7 @@ use std::{
 
 use crate::sandbox::{Running, Sandbox, leak};
 
-fn get(address: SocketAddr, path: &str) -> Option<String> {
+pub fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
     let mut answer = String::new();
@@ -16,13 +16,17 @@ fn get(address: SocketAddr, path: &str) -> Option<String> {
     Some(answer)
 }
 
+/// Nobody listens there yet.
+pub fn free_address() -> SocketAddr {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    free.local_addr().unwrap()
+}
+
 #[test]
 fn run_serves_metrics_and_is_ready_while_what_was_asked_for_is_in_force() {
     let sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = free_address();
     let mut command = sandbox.command("run");
     command.args(["--metrics-addr", &address.to_string()]);
     let _running = Running(command.stderr(Stdio::null()).spawn().unwrap());
