@@ -1,8 +1,8 @@
 //! vrfgate's user space above the gate itself: the API, the pure compiler from leaks to rules, and the node
 //! engine that keeps a namespace's gate in line with both.
 //!
-//! Arrows point one way: `cli` → `agent`, `clear` → `node` → `api`, `compile`, `explain`; `cli` → `controller` → `api`,
-//! `compile`; `compile` knows nobody, `explain` the plain values of `compile` and of the loader.
+//! Arrows point one way: `cli` → `agent`, `clear` → `node` → `api`, `compile`, `explain`; `cli` → `jobs` → `controller` →
+//! `api`, `compile`; `compile` knows nobody, `explain` the plain values of `compile` and of the loader.
 
 pub mod agent;
 pub mod api;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod compile;
 pub mod controller;
 pub mod explain;
+pub mod jobs;
 pub mod node;
 mod outage;
 mod serve;

@@ -5,6 +5,7 @@ mod clear;
 mod controller;
 mod doctor;
 mod explain;
+mod jobs;
 mod manual;
 mod monitor;
 mod run;
@@ -49,6 +50,10 @@ struct Places {
         value_name = "DIR"
     )]
     run_dir: PathBuf,
+
+    /// Where sysctls are written: what /proc/sys shows, where that itself is read-only, as in containers.
+    #[arg(long, global = true, default_value = "/proc/sys", value_name = "DIR")]
+    sysctls: PathBuf,
 }
 
 impl Places {
@@ -84,6 +89,10 @@ enum Command {
     Agent(agent::Args),
     /// Cluster side: makes a `VrfGateNode` for each node of all `VrfLeak`s, and tells their status.
     Controller(controller::Args),
+    /// Deletes every `VrfLeak`, and waits until the nodes have let go of them: before vrfgate is uninstalled.
+    Withdraw(jobs::WithdrawArgs),
+    /// Tells whether every node of the cluster has put its edition into force. Exits with 1 when not.
+    CheckNodes(jobs::CheckNodesArgs),
     /// Prints the Kubernetes custom resource definitions.
     Crd,
     /// Prints completions for a shell.
@@ -141,6 +150,7 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    vrfgate_ebpf::sysctls_at(cli.places.sysctls.clone());
     let store = cli.places.store();
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &store),
@@ -151,6 +161,8 @@ pub fn main() -> ExitCode {
         Command::Monitor(args) => monitor::monitor(args, &store),
         Command::Agent(args) => agent::agent(args, &store),
         Command::Controller(args) => controller::controller(args),
+        Command::Withdraw(args) => jobs::withdraw(args),
+        Command::CheckNodes(args) => jobs::check_nodes(args),
         Command::Completions(args) => Ok(manual::completions(args)),
         Command::Man(args) => manual::man(args),
         Command::Crd => crate::api::crd_yaml()
