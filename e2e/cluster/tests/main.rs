@@ -2,6 +2,7 @@
 
 mod accounts;
 mod agents;
+mod chart;
 mod controller;
 mod kit;
 mod node;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let tests = [
         validation::tests(),
         accounts::tests(),
+        chart::tests(),
         controller::tests(),
         node::tests(),
         pods::tests(),
