@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object lint audit
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object chart-readme lint audit
 
 all:
 	cargo build --release
@@ -45,10 +45,11 @@ KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
-# The operator with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet. TESTS=part of a
-# name.
+# The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
+# TESTS=part of a name.
 CLUSTER := -p vrfgate-operator -p vrfgate-cni -p vrfgate-e2e -p vrfgate-cluster
-KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kubelet && $(TOOLS)/containerd.sh && $(TOOLS)/cni-plugins.sh
+KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kubelet && $(TOOLS)/containerd.sh && \
+	$(TOOLS)/cni-plugins.sh && $(TOOLS)/helm.sh
 test-k8s:
 	$(TOOLS)/packages.sh build lab vm
 	{ $(KUBERNETES); } >/dev/null
@@ -67,8 +68,9 @@ bench-cni:
 bench-fleet:
 	$(TOOLS)/packages.sh build
 	$(TOOLS)/kubernetes.sh >/dev/null
+	$(TOOLS)/helm.sh >/dev/null
 	cargo build --release -p vrfgate-operator -p vrfgate-cluster --bin vrfgate --bench fleet
-	eval "$$($(TOOLS)/kubernetes.sh | sed 's/^/export /')"; \
+	eval "$$({ $(TOOLS)/kubernetes.sh; $(TOOLS)/helm.sh; } | sed 's/^/export /')"; \
 	$(if $(NODES),NODES=$(NODES)) $(if $(LEAKS),LEAKS=$(LEAKS)) $(if $(EDITS),EDITS=$(EDITS)) \
 	cargo bench -p vrfgate-operator -p vrfgate-cluster --bench fleet
 
@@ -76,6 +78,11 @@ bench-fleet:
 object:
 	eval "$$($(TOOLS)/bpf-toolchain.sh | sed 's/^/export /')"; \
 	ebpf/program/build.sh ebpf/object && ebpf/program/provenance.sh ebpf/object >ebpf/object/provenance
+
+# Writes the README of the Helm chart anew, of its values and their comments.
+chart-readme:
+	$(TOOLS)/helm.sh >/dev/null
+	eval "$$($(TOOLS)/helm.sh)"; "$$HELM_DOCS" --chart-search-root charts/vrfgate
 
 lint:
 	cargo fmt --check

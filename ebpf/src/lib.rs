@@ -46,6 +46,6 @@ pub use sockets::{OpenSocket, open_sockets};
 pub use status::{GateStatus, Hits, RuleStatus, SysctlStatus, VrfStatus};
 pub use store::{Store, remove_replaced, replace_file};
 pub use sys::{TestPacket, TestRun};
-pub use sysctl::L3mdevAccept;
+pub use sysctl::{L3mdevAccept, sysctls_at};
 pub use tracker::Tracing;
 pub use vrfgate_abi::{Event, LAYOUT, NO_RULE, REFUSED, WOULD_REFUSE};

@@ -6,11 +6,21 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::PathBuf,
+    sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Netns, Protocol};
+
+/// Of the whole process, because so is what it can't write: containers that aren't privileged have their
+/// `/proc/sys` read-only.
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has sysctls read and written below `root`, which must show what `/proc/sys` shows. The first call counts.
+pub fn sysctls_at(root: PathBuf) {
+    let _ = ROOT.set(root);
+}
 
 /// One value for each of the two switches. `None` where the kernel has no such switch, and so no VRFs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,9 +106,10 @@ pub(crate) fn name(protocol: Protocol) -> &'static str {
     }
 }
 
-/// `/proc/sys/net` shows the namespace of the thread that opens the file.
+/// `/proc/sys/net`, wherever it is mounted, shows the namespace of the thread that opens the file.
 fn path(protocol: Protocol) -> PathBuf {
-    PathBuf::from("/proc/sys").join(name(protocol).replace('.', "/"))
+    let root = ROOT.get_or_init(|| PathBuf::from("/proc/sys"));
+    root.join(name(protocol).replace('.', "/"))
 }
 
 fn read(protocol: Protocol) -> io::Result<Option<bool>> {

@@ -1,9 +1,9 @@
 //! vrfgate's user space above the gate itself: the API, the pure compiler from leaks to rules, and the node
 //! engine that keeps a namespace's gate in line with both.
 //!
-//! Arrows point one way: `cli` → `agent`, `clear` → `node` → `api`, `compile`, `explain`; `cli` → `controller` → `api`,
-//! `compile`; `compile` knows nobody, `explain` the plain values of `compile` and of the loader. `install`, which `cli` and
-//! `agent` call, knows only the CNI plugin.
+//! Arrows point one way: `cli` → `agent`, `clear` → `node` → `api`, `compile`, `explain`; `cli` → `jobs` → `controller` →
+//! `api`, `compile`; `compile` knows nobody, `explain` the plain values of `compile` and of the loader. `install`, which
+//! `cli` and `agent` call, knows only the CNI plugin.
 
 pub mod agent;
 pub mod api;
@@ -13,6 +13,7 @@ pub mod compile;
 pub mod controller;
 pub mod explain;
 pub mod install;
+pub mod jobs;
 pub mod node;
 mod outage;
 mod serve;

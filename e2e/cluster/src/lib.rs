@@ -14,13 +14,15 @@
 //! Everything lies in a temporary directory and ends with the value. Knows nothing of vrfgate.
 
 mod control_plane;
+mod helm;
 mod objects;
 mod pages;
 mod pki;
 mod process;
 
 pub use control_plane::{ControlPlane, free_port};
-pub use objects::{apply, token};
+pub use helm::Helm;
+pub use objects::{apply, apply_dry, token};
 pub use pages::Pages;
 pub use pki::{HOST_OF_VM, Identity};
 pub use process::Process;

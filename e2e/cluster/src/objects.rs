@@ -17,10 +17,36 @@ use kube::{
 
 /// As `kubectl apply -f -` does; waits until new kinds are known.
 pub async fn apply(client: &Client, manifests: &str) -> anyhow::Result<()> {
-    let objects: Vec<DynamicObject> =
+    let parameters = PatchParams::apply("test").force();
+    for object in patch_all(client, manifests, &parameters).await? {
+        let kind = object.types.unwrap_or_default().kind;
+        if kind == "CustomResourceDefinition" {
+            let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+            let name = object.metadata.name.unwrap_or_default();
+            await_condition(definitions, &name, is_crd_established()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// As `kubectl apply --dry-run=server -f -` does, where a field that the API server doesn't know is an error.
+pub async fn apply_dry(client: &Client, manifests: &str) -> anyhow::Result<()> {
+    let parameters = PatchParams::apply("test").force().dry_run();
+    let strict = parameters.validation_strict();
+    patch_all(client, manifests, &strict).await.map(drop)
+}
+
+/// The objects as the API server has them then.
+async fn patch_all(
+    client: &Client,
+    manifests: &str,
+    parameters: &PatchParams,
+) -> anyhow::Result<Vec<DynamicObject>> {
+    let documents: Vec<Option<DynamicObject>> =
         serde_saphyr::from_multiple(manifests).context("reading manifests")?;
     let discovery = Discovery::new(client.clone()).run().await?;
-    for object in objects {
+    let mut stored = Vec::new();
+    for object in documents.into_iter().flatten() {
         let types = object.types.clone().unwrap_or_default();
         let name = object.metadata.name.clone().unwrap_or_default();
         let kind = (&types).try_into()?;
@@ -33,16 +59,10 @@ pub async fn apply(client: &Client, manifests: &str) -> anyhow::Result<()> {
             }
             _ => Api::all_with(client.clone(), &resource),
         };
-        let parameters = PatchParams::apply("test").force();
-        api.patch(&name, &parameters, &Patch::Apply(&object))
-            .await
-            .with_context(|| format!("applying {} {name}", types.kind))?;
-        if types.kind == "CustomResourceDefinition" {
-            let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-            await_condition(definitions, &name, is_crd_established()).await?;
-        }
+        let patched = api.patch(&name, parameters, &Patch::Apply(&object)).await;
+        stored.push(patched.with_context(|| format!("applying {} {name}", types.kind))?);
     }
-    Ok(())
+    Ok(stored)
 }
 
 /// A token of a service account; as a kubelet would ask for it, for a `pod`.

@@ -1,4 +1,4 @@
-//! The accounts of `operator/deploy/`: with them run all controllers and agents of these tests, so they suffice; and
+//! The accounts of the Helm chart: with them run all controllers and agents of these tests, so they suffice; and
 //! what they may not do.
 
 use std::time::Duration;
@@ -14,17 +14,13 @@ use vrfgate_cluster::{apply, token};
 use vrfgate_operator::api::{VrfGateNode, VrfLeak};
 
 use crate::{
+    chart,
     kit::{Kit, eventually},
     suite::{Suite, Test, tests},
 };
 
 /// Where vrfgate runs.
 pub const NAMESPACE: &str = "vrfgate-system";
-
-const MANIFESTS: [&str; 2] = [
-    include_str!("../../../operator/deploy/controller.yaml"),
-    include_str!("../../../operator/deploy/agent.yaml"),
-];
 
 pub fn tests() -> Vec<Test> {
     tests![
@@ -33,12 +29,11 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// As `kubectl apply -f operator/deploy/` does.
+/// As `helm template | kubectl apply -f -` does, without what is there for hooks: no pod runs here.
 pub async fn install(admin: &Client) -> anyhow::Result<()> {
-    for manifest in MANIFESTS {
-        apply(admin, manifest).await?;
-    }
-    Ok(())
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n");
+    apply(admin, &namespace).await?;
+    apply(admin, &chart::template(&["--no-hooks"])?).await
 }
 
 /// A token of the controller's account.

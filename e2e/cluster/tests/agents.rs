@@ -52,9 +52,18 @@ pub async fn report(
     let leaks = gate.spec.leaks.iter().chain(&gate.spec.pod_leaks).map(|leak| {
         json!({"name": leak.name, "generation": leak.generation, "state": state, "notes": notes})
     });
+    let leaks: Vec<_> = leaks.collect();
+    let ready = state != NodeLeakState::Failed || leaks.is_empty();
     let status = json!({"status": {
         "observedGeneration": gate.metadata.generation,
-        "leaks": leaks.collect::<Vec<_>>(),
+        "conditions": [{
+            "type": "Ready",
+            "status": if ready { "True" } else { "False" },
+            "reason": if ready { "InForce" } else { "Failed" },
+            "message": notes.join("; "),
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
+        "leaks": leaks,
     }});
     // The node may be gone by now.
     let _ = api

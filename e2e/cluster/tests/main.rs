@@ -2,6 +2,7 @@
 
 mod accounts;
 mod agents;
+mod chart;
 mod controller;
 mod install;
 mod kit;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let tests = [
         validation::tests(),
         accounts::tests(),
+        chart::tests(),
         controller::tests(),
         node::tests(),
         install::tests(),

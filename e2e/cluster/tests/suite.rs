@@ -9,7 +9,7 @@ use std::{
 use kube::Client;
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
-use vrfgate_cluster::{ControlPlane, apply};
+use vrfgate_cluster::ControlPlane;
 
 use crate::{accounts, vm::Vm};
 
@@ -40,8 +40,6 @@ impl Suite {
         let runtime = Runtime::new()?;
         let admin = runtime.block_on(async {
             let admin = cluster.client(&cluster.admin()).await?;
-            // As `vrfgate crd | kubectl apply -f -` does.
-            apply(&admin, &vrfgate_operator::api::crd_yaml()?).await?;
             accounts::install(&admin).await?;
             anyhow::Ok(admin)
         })?;

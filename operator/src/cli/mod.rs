@@ -6,6 +6,7 @@ mod controller;
 mod doctor;
 mod explain;
 mod install_cni;
+mod jobs;
 mod manual;
 mod monitor;
 mod run;
@@ -50,6 +51,10 @@ struct Places {
         value_name = "DIR"
     )]
     run_dir: PathBuf,
+
+    /// Where sysctls are written: what /proc/sys shows, where that itself is read-only, as in containers.
+    #[arg(long, global = true, default_value = "/proc/sys", value_name = "DIR")]
+    sysctls: PathBuf,
 }
 
 impl Places {
@@ -93,6 +98,10 @@ enum Command {
     ///
     /// The plugin stays while a network configuration asks for it, or a pod needs it when it goes.
     UninstallCni(install_cni::Args),
+    /// Deletes every `VrfLeak`, and waits until the nodes have let go of them: before vrfgate is uninstalled.
+    Withdraw(jobs::WithdrawArgs),
+    /// Tells whether every node of the cluster has put its edition into force. Exits with 1 when not.
+    CheckNodes(jobs::CheckNodesArgs),
     /// Prints the Kubernetes custom resource definitions.
     Crd,
     /// Prints completions for a shell.
@@ -150,6 +159,7 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    vrfgate_ebpf::sysctls_at(cli.places.sysctls.clone());
     let store = cli.places.store();
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &store),
@@ -162,6 +172,8 @@ pub fn main() -> ExitCode {
         Command::Controller(args) => controller::controller(args),
         Command::InstallCni(args) => install_cni::install(args),
         Command::UninstallCni(args) => install_cni::uninstall(args, &store),
+        Command::Withdraw(args) => jobs::withdraw(args),
+        Command::CheckNodes(args) => jobs::check_nodes(args),
         Command::Completions(args) => Ok(manual::completions(args)),
         Command::Man(args) => manual::man(args),
         Command::Crd => crate::api::crd_yaml()

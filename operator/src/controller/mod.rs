@@ -22,6 +22,7 @@ use kube::Client;
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
+pub(crate) use self::gates::holds;
 use self::{lease::Election, metrics::Metrics, pass::Pass, world::World};
 use crate::{
     outage::Outage,

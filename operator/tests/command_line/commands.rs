@@ -95,6 +95,42 @@ fn bits_that_no_mark_can_be_made_of_are_refused_by_the_name_of_the_flag() {
 }
 
 #[test]
+fn where_the_sysctls_cannot_be_written_as_in_containers_they_are_elsewhere() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    let elsewhere = sandbox.path("sysctls");
+    fs::create_dir_all(elsewhere.join("net")).unwrap();
+    let in_a_container = |arguments: &[&str]| {
+        let run = sandbox.command("run");
+        // As a container runtime mounts them for a pod with this hostPath.
+        let mounts = format!(
+            "mount --bind /proc/sys/net {0}/net && mount --bind /proc/sys /proc/sys && \
+             mount -o remount,bind,ro /proc/sys && exec \"$@\"",
+            elsewhere.display()
+        );
+        std::process::Command::new("unshare")
+            .args(["--mount", "--", "sh", "-c", &mounts, "sh"])
+            .arg(run.get_program())
+            .args(run.get_args())
+            .arg("--once")
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let refused = in_a_container(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("Read-only file system"), "{said}");
+    assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
+
+    let done = in_a_container(&["--sysctls", &elsewhere.to_string_lossy()]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    // A leak without UDP services leaves that switch alone.
+    assert_eq!(sandbox.sysctls(), (Some(true), Some(false)));
+}
+
+#[test]
 fn manual_pages_and_completions_know_every_command() {
     let sandbox = Sandbox::new();
     let vrfgate = |arguments: &[&str]| {
@@ -118,6 +154,8 @@ fn manual_pages_and_completions_know_every_command() {
         "agent",
         "install-cni",
         "uninstall-cni",
+        "withdraw",
+        "check-nodes",
     ] {
         let page = fs::read_to_string(pages.join(format!("vrfgate-{command}.1"))).unwrap();
         assert!(page.contains(".SH OPTIONS"), "{page}");

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use kube::Client;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{runtime::Runtime, time::sleep};
-use vrfgate_cluster::{ControlPlane, apply, token};
+use vrfgate_cluster::{ControlPlane, Helm, apply, token};
 
 use crate::{
     agents::Agents,
@@ -92,16 +92,19 @@ async fn run(
     Ok(report)
 }
 
-/// As one installs vrfgate.
+/// As one installs vrfgate, without the pods: controller and agents are started here.
 async fn install(admin: &Client) -> anyhow::Result<()> {
-    apply(admin, &vrfgate_operator::api::crd_yaml()?).await?;
-    for manifest in [
-        include_str!("../../../../operator/deploy/controller.yaml"),
-        include_str!("../../../../operator/deploy/agent.yaml"),
-    ] {
-        apply(admin, manifest).await?;
-    }
-    Ok(())
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: vrfgate-system}\n";
+    apply(admin, namespace).await?;
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/vrfgate");
+    let template = [
+        "template",
+        "vrfgate",
+        chart,
+        "--namespace=vrfgate-system",
+        "--no-hooks",
+    ];
+    apply(admin, &Helm::default().run(&template)?).await
 }
 
 /// What happens, and what it costs.

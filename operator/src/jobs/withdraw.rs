@@ -1,0 +1,188 @@
+//! Before vrfgate is uninstalled, and while controller and agents still run: deletes every `VrfLeak`, waits until no
+//! node holds anything of one, and then ends the agents.
+//!
+//! The agents' `DaemonSet` is deleted here, and not left to whoever uninstalls: an agent that ends asks whether it shall
+//! leave everything or take the CNI plugin away, and may ask only while its account is there.
+
+use std::{collections::BTreeSet, str::FromStr, time::Duration};
+
+use anyhow::bail;
+use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
+use kube::{Api, Client, Error, ResourceExt as _, api::DeleteParams};
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+use super::{EVERY, all, ask, client, some_of};
+use crate::{
+    api::{VrfGateNode, VrfLeak},
+    controller::holds,
+};
+
+/// The `DaemonSet` of the agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSet {
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for AgentSet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Ok(Self {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                })
+            }
+            _ => Err(format!("{text:?} must be NAMESPACE/NAME")),
+        }
+    }
+}
+
+/// Withdraws everything.
+///
+/// # Errors
+///
+/// When nodes still hold leaks after `patience`, or agents have not ended: which.
+pub async fn withdraw(patience: Duration, agents: Option<&AgentSet>) -> anyhow::Result<()> {
+    let client = client().await?;
+    let deadline = Instant::now() + patience;
+    withdraw_leaks(&client, patience, deadline).await?;
+    if let Some(agents) = agents {
+        end_agents(&client, agents, patience, deadline).await?;
+    }
+    Ok(())
+}
+
+async fn withdraw_leaks(
+    client: &Client,
+    patience: Duration,
+    deadline: Instant,
+) -> anyhow::Result<()> {
+    let leaks: Api<VrfLeak> = Api::all(client.clone());
+    let gates: Api<VrfGateNode> = Api::all(client.clone());
+    let mut told = String::new();
+    loop {
+        let left = all(&leaks, "listing the VrfLeaks", deadline).await?;
+        if left.is_empty() {
+            info!("there are no VrfLeaks any more, and no node holds anything of one");
+            return Ok(());
+        }
+        for leak in &left {
+            if leak.metadata.deletion_timestamp.is_none() {
+                delete(&leaks, &leak.name_any(), deadline).await?;
+            }
+        }
+        let gates = all(&gates, "listing the VrfGateNodes", deadline).await?;
+        let waits = waits_for(&left, &gates);
+        if waits != told {
+            info!("waiting: {waits}");
+            told.clone_from(&waits);
+        }
+        if Instant::now() + EVERY >= deadline {
+            bail!(
+                "after {patience:?}, VrfLeaks are still there: {waits}. Nothing else was removed. If a node is gone for \
+                 good, delete its Node; if it comes back, wait for it; then try again. To uninstall regardless, and \
+                 leave what is in force there until it reboots: helm uninstall --no-hooks"
+            );
+        }
+        sleep(EVERY).await;
+    }
+}
+
+async fn delete(leaks: &Api<VrfLeak>, name: &str, deadline: Instant) -> anyhow::Result<()> {
+    let what = format!("deleting the VrfLeak {name}");
+    ask(&what, deadline, async || {
+        match leaks.delete(name, &DeleteParams::default()).await {
+            Err(Error::Api(status)) if status.code == 404 => Ok(()),
+            answer => answer.map(drop),
+        }
+    })
+    .await?;
+    info!("the VrfLeak {name} is being deleted");
+    Ok(())
+}
+
+/// Which leaks are there yet, and who keeps them.
+fn waits_for(leaks: &[VrfLeak], gates: &[VrfGateNode]) -> String {
+    let names: Vec<String> = leaks.iter().map(VrfLeak::name_any).collect();
+    let holders: BTreeSet<String> = gates
+        .iter()
+        .filter(|gate| names.iter().any(|name| holds(gate, name)))
+        .map(VrfGateNode::name_any)
+        .collect();
+    let holders: Vec<String> = holders.into_iter().collect();
+    let who = if holders.is_empty() {
+        "no node holds them: does a controller run, or has somebody else a finalizer on them?"
+            .to_owned()
+    } else {
+        format!("nodes that have not let go: {}", some_of(&holders))
+    };
+    format!("{} ({who})", some_of(&names))
+}
+
+async fn end_agents(
+    client: &Client,
+    agents: &AgentSet,
+    patience: Duration,
+    deadline: Instant,
+) -> anyhow::Result<()> {
+    let AgentSet { namespace, name } = agents;
+    let sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
+    // In the foreground: it is there, and seen to go, until the last of its pods has ended.
+    let foreground = DeleteParams::foreground();
+    let what = format!("deleting the DaemonSet {namespace}/{name}");
+    ask(&what, deadline, async || {
+        match sets.delete(name, &foreground).await {
+            Err(Error::Api(status)) if status.code == 404 => Ok(()),
+            answer => answer.map(drop),
+        }
+    })
+    .await?;
+    info!("the agents are asked to end");
+    let what = format!("looking for the DaemonSet {namespace}/{name}");
+    while ask(&what, deadline, async || sets.get_opt(name).await)
+        .await?
+        .is_some()
+    {
+        if Instant::now() + EVERY >= deadline {
+            let nodes = nodes_of(client, agents, Instant::now() + EVERY * 10).await;
+            bail!(
+                "after {patience:?}, agents have not ended: {}. No VrfLeak is in force any more. If a node is gone for \
+                 good, delete its Node; then try again. To uninstall regardless, and leave the CNI plugin there: helm \
+                 uninstall --no-hooks",
+                nodes.unwrap_or_else(|error| format!("{error:#}"))
+            );
+        }
+        sleep(EVERY).await;
+    }
+    info!("the agents have ended");
+    Ok(())
+}
+
+/// The nodes that have an agent.
+async fn nodes_of(client: &Client, agents: &AgentSet, deadline: Instant) -> anyhow::Result<String> {
+    let AgentSet { namespace, name } = agents;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = all(&pods, "listing the agents' pods", deadline).await?;
+    let ours = pods.iter().filter(|pod| {
+        pod.owner_references()
+            .iter()
+            .any(|owner| owner.kind == "DaemonSet" && owner.name == *name)
+    });
+    let nodes: Vec<String> = ours
+        .filter_map(|pod| pod.spec.as_ref()?.node_name.clone())
+        .collect();
+    Ok(if nodes.is_empty() {
+        "none has a pod left, but the DaemonSet is there: does the garbage collector of Kubernetes run?"
+            .to_owned()
+    } else {
+        format!("nodes that have one: {}", some_of(&nodes))
+    })
+}
