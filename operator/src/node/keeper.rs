@@ -352,8 +352,6 @@ impl Keeper {
     }
 
     async fn reconcile_or_report(&mut self) {
-        // Whatever is set again on the way to what is asked for would go untold.
-        self.mend();
         if let Err(error) = self.reconcile().await {
             self.report_failure(error.to_string());
         }
@@ -361,6 +359,11 @@ impl Keeper {
 
     async fn reconcile(&mut self) -> Result<(), KeepError> {
         self.facts = self.watcher.facts().await?;
+        if self.engine.has_gate() {
+            // Whatever is set again on the way to what is asked for would go untold. Nothing may be waited for in
+            // between: that is time in which something else can change it.
+            self.mend();
+        }
         let desired = self.put_into_gate()?;
         // The gate is in force before packets find their way to it.
         let outcome = self.watcher.reconcile_routes(&desired.routes).await?;
