@@ -11,6 +11,7 @@ mod clear;
 pub mod cli;
 pub mod compile;
 pub mod controller;
+mod daemon_set;
 pub mod explain;
 pub mod install;
 pub mod jobs;

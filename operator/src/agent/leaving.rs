@@ -3,7 +3,7 @@
 //! Agents are stopped for updates, drains and reboots, too. What a node's pods need is taken away only when the
 //! agents' `DaemonSet` is really going; whoever is in doubt leaves it.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::{Api, Client, Error};
@@ -11,41 +11,13 @@ use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 use vrfgate_ebpf::Store;
 
-use crate::install::{Keeper, Wanted};
+use crate::{
+    daemon_set::DaemonSetName,
+    install::{Keeper, Wanted},
+};
 
 /// A pod has 30 seconds to end, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Which `DaemonSet` an agent is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DaemonSetName {
-    namespace: String,
-    name: String,
-}
-
-impl FromStr for DaemonSetName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((namespace, name))
-                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
-            {
-                Ok(Self {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
-                })
-            }
-            _ => Err("must be NAMESPACE/NAME".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for DaemonSetName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// Ends what keeps the plugin in its place, and takes it away if the `DaemonSet` is going.
 pub async fn leave(

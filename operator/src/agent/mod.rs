@@ -34,7 +34,6 @@ use tracing::{info, warn};
 use vrfgate_ebpf::{Fate, Netns, Store};
 
 pub use last::forget;
-pub use leaving::DaemonSetName;
 
 use self::{
     asked::{Asked, Edition},
@@ -46,6 +45,7 @@ use crate::{
     api::VrfGateNodeSpec,
     clear::clear,
     compile::MarkMask,
+    daemon_set::DaemonSetName,
     install::{Keeper as InstallKeeper, Wanted},
     node::{Keeper, Report, Stir, collect_leftovers},
     outage::Outage,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use vrfgate_ebpf::Store;
 
 use crate::{
-    agent::DaemonSetName,
+    daemon_set::DaemonSetName,
     install::{Binary, Chain, ChainConfig, Entry, Wanted, uninstall as take_away},
 };
 

@@ -2,7 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use crate::jobs::{self, AgentSet, Verdict};
+use crate::{
+    daemon_set::DaemonSetName,
+    jobs::{self, Verdict},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct WithdrawArgs {
@@ -12,7 +15,7 @@ pub(super) struct WithdrawArgs {
 
     /// The agents' `DaemonSet`, to be deleted when no node holds a leak any more. Without it: agents go on.
     #[arg(long, value_name = "NAMESPACE/NAME")]
-    daemon_set: Option<AgentSet>,
+    daemon_set: Option<DaemonSetName>,
 }
 
 #[derive(Debug, clap::Args)]

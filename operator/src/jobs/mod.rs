@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 pub use check::{Verdict, check, judge};
-pub use withdraw::{AgentSet, withdraw};
+pub use withdraw::withdraw;
 
 /// How often the cluster is looked at.
 const EVERY: Duration = Duration::from_millis(500);

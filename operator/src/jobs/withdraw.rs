@@ -4,7 +4,7 @@
 //! The agents' `DaemonSet` is deleted here, and not left to whoever uninstalls: an agent that ends asks whether it shall
 //! leave everything or take the CNI plugin away, and may ask only while its account is there.
 
-use std::{collections::BTreeSet, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::bail;
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
@@ -16,41 +16,15 @@ use super::{EVERY, all, ask, client, some_of};
 use crate::{
     api::{VrfGateNode, VrfLeak},
     controller::holds,
+    daemon_set::DaemonSetName,
 };
-
-/// The `DaemonSet` of the agents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentSet {
-    /// Its Kubernetes namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl FromStr for AgentSet {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('/') {
-            Some((namespace, name))
-                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
-            {
-                Ok(Self {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
-                })
-            }
-            _ => Err(format!("{text:?} must be NAMESPACE/NAME")),
-        }
-    }
-}
 
 /// Withdraws everything.
 ///
 /// # Errors
 ///
 /// When nodes still hold leaks after `patience`, or agents have not ended: which.
-pub async fn withdraw(patience: Duration, agents: Option<&AgentSet>) -> anyhow::Result<()> {
+pub async fn withdraw(patience: Duration, agents: Option<&DaemonSetName>) -> anyhow::Result<()> {
     let client = client().await?;
     let deadline = Instant::now() + patience;
     withdraw_leaks(&client, patience, deadline).await?;
@@ -129,11 +103,11 @@ fn waits_for(leaks: &[VrfLeak], gates: &[VrfGateNode]) -> String {
 
 async fn end_agents(
     client: &Client,
-    agents: &AgentSet,
+    agents: &DaemonSetName,
     patience: Duration,
     deadline: Instant,
 ) -> anyhow::Result<()> {
-    let AgentSet { namespace, name } = agents;
+    let DaemonSetName { namespace, name } = agents;
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
     // In the foreground: it is there, and seen to go, until the last of its pods has ended.
     let foreground = DeleteParams::foreground();
@@ -167,8 +141,12 @@ async fn end_agents(
 }
 
 /// The nodes that have an agent.
-async fn nodes_of(client: &Client, agents: &AgentSet, deadline: Instant) -> anyhow::Result<String> {
-    let AgentSet { namespace, name } = agents;
+async fn nodes_of(
+    client: &Client,
+    agents: &DaemonSetName,
+    deadline: Instant,
+) -> anyhow::Result<String> {
+    let DaemonSetName { namespace, name } = agents;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pods = all(&pods, "listing the agents' pods", deadline).await?;
     let ours = pods.iter().filter(|pod| {

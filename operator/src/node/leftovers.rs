@@ -1,6 +1,6 @@
 //! What gates, and attachments of pods, have left behind whose namespaces are gone.
 
-use std::io;
+use std::{io, sync::Once};
 
 use tracing::{info, warn};
 use vrfgate_cni::Attachments;
@@ -28,6 +28,9 @@ pub fn collect_leftovers(store: &Store) {
     }
 }
 
+/// That nothing is collected is said once, not every minute.
+static BLIND: Once = Once::new();
+
 /// A runtime that was killed, or off, may never say DEL for a pod that it has lost.
 fn collect_attachments(attachments: &Attachments) -> io::Result<()> {
     let found = attachments.all()?;
@@ -35,6 +38,12 @@ fn collect_attachments(attachments: &Attachments) -> io::Result<()> {
         return Ok(());
     }
     let Some(living) = LivingNetns::now()? else {
+        BLIND.call_once(|| {
+            warn!(
+                "what pods leave that vanish isn't removed: not all processes of the machine can be seen from here; \
+                 run in its PID namespace (agent.hostPID in the Helm chart)"
+            );
+        });
         return Ok(());
     };
     for attachment in found {
