@@ -279,8 +279,8 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     }
 }
 
-/// Runs a program on a made-up packet, `repeat` times.
-pub(crate) fn test_run(
+/// Runs an `sk_lookup` program, ours or another, on a made-up packet, `repeat` times (`BPF_PROG_TEST_RUN`).
+pub fn test_run(
     program: BorrowedFd<'_>,
     packet: &TestPacket,
     repeat: u32,
