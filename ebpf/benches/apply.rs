@@ -8,7 +8,7 @@ mod common;
 mod kit;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Instant,
@@ -21,19 +21,35 @@ use vrfgate_ebpf::{Capacity, Gate, Mode, Protocol::Tcp, Rule, RuleSet};
 
 /// Ifindex of `lo` in every namespace.
 const LO: u32 = 1;
-const SIZES: [u32; 6] = [1, 10, 100, 1000, 10_000, 100_000];
+/// Rules, and addresses of each. A gate of `vrfgate run` has counters for a thousand rules; a rule needs an entry of its
+/// map for each address, so they may be many.
+const SIZES: [(u32, u32); 8] = [
+    (1, 1),
+    (10, 1),
+    (100, 1),
+    (1000, 1),
+    (1000, 10),
+    (1000, 100),
+    // With more counters than `vrfgate run` asks for.
+    (10_000, 1),
+    (100_000, 1),
+];
 /// What clients connect to: allowed before, during and after every change.
 const SERVICE: &str = "127.0.0.1:7022";
 
 fn main() {
     let rounds = kit::setting("ROUNDS", 7);
-    let sizes: Vec<Size> = SIZES.into_iter().map(|rules| measure(rules, rounds)).collect();
+    let sizes: Vec<Size> = SIZES
+        .into_iter()
+        .map(|(rules, addresses)| measure(rules, addresses, rounds))
+        .collect();
     report(&sizes, rounds);
 }
 
 /// What was found for one number of rules. Times in milliseconds.
 struct Size {
     rules: u32,
+    addresses: u32,
     /// Into a gate that has only the clients' rule.
     all: Series,
     /// The same while clients connect.
@@ -46,13 +62,13 @@ struct Size {
     refused: usize,
 }
 
-fn measure(rules: u32, rounds: usize) -> Size {
+fn measure(rules: u32, addresses: u32, rounds: usize) -> Size {
     let sandbox = Sandbox::new();
     let netns = sandbox.netns();
     let listener = netns.run(|| TcpListener::bind(SERVICE)).unwrap().unwrap();
-    let few = set(0, 0);
-    let many = set(rules, 0);
-    let changed = set(rules, 1);
+    let few = set(0, 1, 0);
+    let many = set(rules, addresses, 0);
+    let changed = set(rules, addresses, 1);
     let capacity = Capacity {
         counters: rules + 3,
         ..Capacity::default()
@@ -60,6 +76,7 @@ fn measure(rules: u32, rounds: usize) -> Size {
     let mut gate = Gate::attach(&sandbox.store, netns, &few, &capacity).unwrap();
     let mut size = Size {
         rules,
+        addresses,
         all: Series::default(),
         all_under_load: Series::default(),
         one: Series::default(),
@@ -88,19 +105,24 @@ fn measure(rules: u32, rounds: usize) -> Size {
     size
 }
 
-/// The clients' rule and `rules` others, each for one port of one address. Of `version` 1, one is for another port.
-fn set(rules: u32, version: u16) -> RuleSet {
+/// The clients' rule and `rules` others, each for one port of so many addresses. Of `version` 1, one of them, which has
+/// one address, is for another port.
+fn set(rules: u32, addresses: u32, version: u16) -> RuleSet {
     let others = (0..rules).map(|number| {
-        let moved = if number == rules / 2 { version * 1000 } else { 0 };
-        let port = u16::try_from(10_000 + number % 400).unwrap() + moved;
-        let address = Ipv4Addr::from(0x0a00_0001 + number / 400);
+        let port = u16::try_from(10_000 + number % 400).unwrap();
+        let first = 0x0a00_0001 + number / 400 * addresses;
+        let addresses = (first..first + addresses).map(|address| Ipv4Addr::from(address).into());
         Rule {
-            addresses: vec![IpAddr::V4(address)],
+            addresses: addresses.collect(),
             ..rule(&number.to_string(), Tcp, port..=port, &[])
         }
     });
-    let clients = rule("clients", Tcp, 7022..=7022, &["127.0.0.1"]);
-    vrf(LO, Mode::Enforce, others.chain([clients]).collect())
+    let one = 9000 + version;
+    let constant = [
+        rule("clients", Tcp, 7022..=7022, &["127.0.0.1"]),
+        rule("one", Tcp, one..=one, &["10.0.0.1"]),
+    ];
+    vrf(LO, Mode::Enforce, others.chain(constant).collect())
 }
 
 fn time(gate: &mut Gate, rules: &RuleSet) -> f64 {
@@ -147,13 +169,21 @@ fn report(sizes: &[Size], rounds: usize) {
         machine["cpu"], machine["kernel"], machine["date"], machine["load"]
     );
     println!(
-        "{:>8} {:>12} {:>14} {:>12} {:>18} {:>12} {:>8}",
-        "rules", "all", "under load", "one of them", "after a restart", "connections", "refused"
+        "{:>8} {:>9} {:>12} {:>14} {:>12} {:>18} {:>12} {:>8}",
+        "rules",
+        "addresses",
+        "all",
+        "under load",
+        "one of them",
+        "after a restart",
+        "connections",
+        "refused"
     );
     let mut results: Vec<Value> = Vec::new();
     for size in sizes {
         let Size {
             rules,
+            addresses,
             all,
             all_under_load,
             one,
@@ -162,30 +192,42 @@ fn report(sizes: &[Size], rounds: usize) {
             refused,
         } = size;
         println!(
-            "{rules:>8} {:>9.2} ms {:>11.2} ms {:>9.2} ms {:>15.2} ms {connections:>12} {refused:>8}",
+            "{rules:>8} {addresses:>9} {:>9.2} ms {:>11.2} ms {:>9.2} ms {:>15.2} ms {connections:>12} {refused:>8}",
             all.median(),
             all_under_load.median(),
             one.median(),
             one_after_restart.median()
         );
         results.push(json!({
-            "rules": rules, "all": all.spread().json(), "all_under_load": all_under_load.spread().json(),
+            "rules": rules, "addresses": addresses, "entries": rules * addresses,
+            "all": all.spread().json(), "all_under_load": all_under_load.spread().json(),
             "one": one.spread().json(), "one_after_restart": one_after_restart.spread().json(),
             "connections": connections, "refused": refused,
         }));
     }
-    let Some(largest) = sizes.last() else { return };
-    let (all, one) = (largest.all.median(), largest.one.median());
+    println!("\ngoals:");
+    let largest = sizes
+        .iter()
+        .filter(|size| size.rules * size.addresses >= 100_000);
+    let mut goals: Vec<Value> = Vec::new();
+    for size in largest {
+        let (all, one) = (size.all.median(), size.one.median());
+        println!(
+            "{} rules of {} addresses: {all:.0} ms (at most 1,000): {}; one that changes: {one:.2} ms (at most 1): {}",
+            size.rules,
+            size.addresses,
+            verdict(all <= 1e3),
+            verdict(one <= 1.0)
+        );
+        goals.push(json!({"rules": size.rules, "all_met": all <= 1e3, "one_met": one <= 1.0}));
+    }
     let refused: usize = sizes.iter().map(|size| size.refused).sum();
-    println!("\ngoals: {all:.0} ms for 100,000 rules (at most 1,000): {}", verdict(all <= 1e3));
-    println!("       {one:.2} ms for one that changes among them (at most 1): {}", verdict(one <= 1.0));
-    println!("       {refused} connections wrongly refused (none): {}", verdict(refused == 0));
-    let goals = json!({
-        "all_ms": all, "all_met": all <= 1e3, "one_ms": one, "one_met": one <= 1.0,
-        "refused": refused, "refused_met": refused == 0,
-    });
+    println!(
+        "{refused} connections wrongly refused (none): {}",
+        verdict(refused == 0)
+    );
     kit::save(
         "apply",
-        &json!({"machine": machine, "unit": "ms", "rounds": rounds, "sizes": results, "goals": goals}),
+        &json!({"machine": machine, "unit": "ms", "rounds": rounds, "sizes": results, "goals": goals, "refused": refused}),
     );
 }

@@ -105,7 +105,13 @@ fn cases(programs: &mut Ebpf) -> Vec<Case> {
         of_program(programs, "turns", strangers()),
     ];
     for rules in SIZES {
-        cases.push(gate("not through a VRF", rules, ELSEWHERE, strangers(), PASS));
+        cases.push(gate(
+            "not through a VRF",
+            rules,
+            ELSEWHERE,
+            strangers(),
+            PASS,
+        ));
     }
     for rules in SIZES {
         cases.push(gate("hit", rules, TEST_RUN, spread(rules), PASS));
@@ -159,7 +165,12 @@ fn gate(
         let service = service(number);
         Rule {
             addresses: vec![service.ip()],
-            ..rule(&number.to_string(), Tcp, service.port()..=service.port(), &[])
+            ..rule(
+                &number.to_string(),
+                Tcp,
+                service.port()..=service.port(),
+                &[],
+            )
         }
     });
     let set = vrf(vrf_device, Mode::Enforce, set.collect());
@@ -206,7 +217,14 @@ fn guard_alone() -> Case {
         vec![rule("ssh", Tcp, 22..=22, &["192.0.2.1"])],
     );
     let packets = vec![tcp("192.0.2.1:22")];
-    of_gate("guard without its gate, hit", 1, &set, packets, PASS, "guard-program")
+    of_gate(
+        "guard without its gate, hit",
+        1,
+        &set,
+        packets,
+        PASS,
+        "guard-program",
+    )
 }
 
 fn of_gate(
@@ -330,9 +348,19 @@ fn goals(above: &[(&str, u32, f64)]) -> Value {
     let hits = largest("hit");
     let of_one = of("hit").map(|case| case.2).next().unwrap_or(f64::NAN);
     let growth = hits / of_one;
-    println!("\ngoals: {:>5.1} ns above empty for what comes through no VRF (at most 15): {}", other, verdict(other <= 15.0));
-    println!("       {hits:>5.1} ns above empty for a hit (at most 60): {}", verdict(hits <= 60.0));
-    println!("       {growth:>5.2} times from 1 rule to the most expensive size (at most 1.5): {}", verdict(growth <= 1.5));
+    println!(
+        "\ngoals: {:>5.1} ns above empty for what comes through no VRF (at most 15): {}",
+        other,
+        verdict(other <= 15.0)
+    );
+    println!(
+        "       {hits:>5.1} ns above empty for a hit (at most 60): {}",
+        verdict(hits <= 60.0)
+    );
+    println!(
+        "       {growth:>5.2} times from 1 rule to the most expensive size (at most 1.5): {}",
+        verdict(growth <= 1.5)
+    );
     json!({
         "other_ns": other, "other_met": other <= 15.0,
         "hit_ns": hits, "hit_met": hits <= 60.0,

@@ -11,6 +11,7 @@
 mod attached;
 mod attachment;
 mod decisions;
+mod edit;
 mod encode;
 mod error;
 mod gate;

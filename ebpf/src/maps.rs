@@ -169,6 +169,13 @@ impl Maps {
         Ok(())
     }
 
+    /// Whether there is room for all of `more` beside what the maps hold.
+    pub(crate) fn has_room_for(&self, current: &Tables, more: &Tables) -> bool {
+        current.rules.len() + more.rules.len() <= self.room.rules
+            && current.prefix_rules.len() + more.prefix_rules.len() <= self.room.prefix_rules
+            && current.sources.len() + more.sources.len() <= self.room.sources
+    }
+
     /// Moves the maps from `current`, which they hold, to `target`.
     ///
     /// At no moment is a packet refused that both allow, nor one let in that neither allows: clients of a

@@ -70,7 +70,7 @@ fn apply() -> Result<(), Box<dyn Error>> {
     let of = |name, measure, colour| Curve {
         name,
         colour,
-        points: points(&results["sizes"], measure, |_| true),
+        points: entries(&results["sizes"], measure),
     };
     let curves = [
         of("all rules, clients connecting", "all_under_load", ORANGE),
@@ -94,7 +94,11 @@ fn apply() -> Result<(), Box<dyn Error>> {
             (1.0..100_000.0).log_scale(),
             (bottom / 2.0..highest(&curves) * 2.0).log_scale(),
         )?;
-    chart.configure_mesh().x_desc("rules").y_desc("ms").draw()?;
+    chart
+        .configure_mesh()
+        .x_desc("rules, times addresses of each")
+        .y_desc("ms")
+        .draw()?;
     for curve in &curves {
         let line = curve.colour.stroke_width(2);
         chart
@@ -144,8 +148,12 @@ fn said(file: &Path, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
 
 fn load(name: &str) -> Result<Value, Box<dyn Error>> {
     let path = kit::directory().join(format!("{name}.json"));
-    let text = fs::read(&path)
-        .map_err(|error| format!("reading {} (`make bench-{name}` writes it): {error}", path.display()))?;
+    let text = fs::read(&path).map_err(|error| {
+        format!(
+            "reading {} (`make bench-{name}` writes it): {error}",
+            path.display()
+        )
+    })?;
     Ok(serde_json::from_slice(&text)?)
 }
 
@@ -157,6 +165,15 @@ fn points(rows: &Value, measure: &str, wanted: impl Fn(&Value) -> bool) -> Vec<(
     let rows = rows.as_array().into_iter().flatten();
     rows.filter(|row| wanted(row))
         .filter_map(|row| Some((row["rules"].as_f64()?, row[measure]["median"].as_f64()?)))
+        .collect()
+}
+
+/// Of the rule sets that `vrfgate run` takes, over their entries.
+fn entries(sizes: &Value, measure: &str) -> Vec<(f64, f64)> {
+    let sizes = sizes.as_array().into_iter().flatten();
+    sizes
+        .filter(|size| size["rules"].as_u64() <= Some(1000))
+        .filter_map(|size| Some((size["entries"].as_f64()?, size[measure]["median"].as_f64()?)))
         .collect()
 }
 

@@ -42,9 +42,12 @@ impl Net {
                 "link add {vrf} type vrf table 10\nlink set {vrf} up\nlink set cable master {vrf}\n"
             );
         }
-        commands += &format!("link set cable up\naddress add 10.0.0.1/24 dev cable\naddress add {SERVER}/32 dev lo\n");
+        commands += &format!(
+            "link set cable up\naddress add 10.0.0.1/24 dev cable\naddress add {SERVER}/32 dev lo\n"
+        );
         ip(&net.server.netns(), &commands);
-        let commands = "link set eth0 up\naddress add 10.0.0.2/24 dev eth0\nroute add default via 10.0.0.1\n";
+        let commands =
+            "link set eth0 up\naddress add 10.0.0.2/24 dev eth0\nroute add default via 10.0.0.1\n";
         ip(&client, commands);
         net
     }

@@ -20,7 +20,7 @@ use vrfgate_ebpf::{
 use crate::{
     common::{Sandbox, rule, vrf},
     kit::{self, Series, Spread, verdict},
-    load::{Load, Servers},
+    load::{Clock, Load, Servers},
     net::{Net, PORT, SERVER},
 };
 
@@ -45,10 +45,13 @@ pub fn measure() {
     ];
     let results = LOADS.map(|load| {
         let times = rounds_of(load, &net, &servers, &mut set_ups, rounds);
-        report(load, &set_ups, &times)
+        report(load, &set_ups, &times, rounds)
     });
     let machine = kit::machine();
-    println!("{} on {}, load {}", machine["kernel"], machine["cpu"], machine["load"]);
+    println!(
+        "{} on {}, load {}",
+        machine["kernel"], machine["cpu"], machine["load"]
+    );
     goals(&results);
     kit::save(
         "traffic",
@@ -146,12 +149,12 @@ fn rounds_of(
         })
         .collect();
     for _ in 0..rounds {
-        let mut before = load.seconds(net, servers, count);
+        let mut before = load.seconds(Clock::Thread, net, servers, count);
         for (set_up, times) in set_ups.iter_mut().zip(&mut times) {
             let links = set_up.attach(&netns);
-            let own = load.seconds(net, servers, count);
+            let own = load.seconds(Clock::Thread, net, servers, count);
             drop(links);
-            let after = load.seconds(net, servers, count);
+            let after = load.seconds(Clock::Thread, net, servers, count);
             let without = f64::midpoint(before, after);
             times.own.push(own);
             times.without.push(without);
@@ -164,8 +167,8 @@ fn rounds_of(
 
 fn operations_of_a_slice(load: Load, net: &Net, servers: &Servers) -> u32 {
     let trial = 200;
-    load.seconds(net, servers, trial);
-    let seconds = load.seconds(net, servers, trial);
+    load.seconds(Clock::Thread, net, servers, trial);
+    let seconds = load.seconds(Clock::Thread, net, servers, trial);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -175,8 +178,11 @@ fn operations_of_a_slice(load: Load, net: &Net, servers: &Servers) -> u32 {
     count.max(trial)
 }
 
-fn report(load: Load, set_ups: &[SetUp], times: &[Times]) -> Value {
-    println!("{} a second, one processor; median of {} rounds (middle half)", load.name(), times.len());
+fn report(load: Load, set_ups: &[SetUp], times: &[Times], rounds: usize) -> Value {
+    println!(
+        "{} a second of one processor; median of {rounds} rounds (middle half)",
+        load.name()
+    );
     let without: Series = times.iter().map(|times| times.without.median()).collect();
     let without = without.median();
     println!("{:38} {:>10.0}", "no program", 1.0 / without);

@@ -23,7 +23,7 @@ use vrfgate_ebpf::{
 use crate::{
     common::{rule, vrf},
     kit::{self, Series},
-    load::{Load, Servers},
+    load::{Clock, Load, Servers},
     net::{self, Net, PORT, SERVER, service},
 };
 
@@ -216,8 +216,8 @@ pub fn measure(counting: bool) {
             check(&net, &servers, way, round);
             for ((load, count), times) in LOADS.into_iter().zip(times) {
                 if way.can(load) {
-                    load.seconds(&net, &servers, count / 10);
-                    times.push(load.seconds(&net, &servers, count));
+                    load.seconds(Clock::Wall, &net, &servers, count / 10);
+                    times.push(load.seconds(Clock::Wall, &net, &servers, count));
                 }
             }
             set_up.take_down(&net);
@@ -240,7 +240,8 @@ fn check(net: &Net, servers: &Servers, way: Way, round: usize) {
     servers.accept();
     if round == 0 {
         let unlisted = connect(SocketAddr::new(service().ip(), UNLISTED));
-        let refused = matches!(unlisted, Err(error) if error.kind() == ErrorKind::ConnectionRefused);
+        let refused =
+            matches!(unlisted, Err(error) if error.kind() == ErrorKind::ConnectionRefused);
         assert_eq!(refused, !matches!(way, Way::Open), "{way:?}, unlisted");
     }
 }

@@ -44,7 +44,7 @@ pub fn trie(ctx: SkLookupContext) -> u32 {
     let mut service: Service = [0; 20];
     service[0] = packet.protocol();
     service[2..4].copy_from_slice(&packet.local_port().to_be_bytes());
-    service[4..].copy_from_slice(&packet.local_address());
+    service[4..].copy_from_slice(&packet.local_address().bytes());
     if SERVICES.get(&Key::new(FULL_BITS, service)).is_some() {
         SK_PASS
     } else {
