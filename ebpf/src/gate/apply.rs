@@ -47,10 +47,8 @@ impl Gate {
 
         // Names are known before the maps use their slots, and for as long as they do.
         self.save_slots(self.record.slots.union(&slots))?;
-        for slot in fresh {
-            let reset = self.attached.maps.reset_counters(slot);
-            reset.map_err(|cause| map_error("changing", &self.netns, cause))?;
-        }
+        let reset = self.attached.maps.reset_counters(&fresh);
+        reset.map_err(|cause| map_error("changing", &self.netns, cause))?;
         let changes = self.transition(&current, &target, &current)?;
         self.save_slots(slots)?;
         Ok((changes, target, rules.clone()))
