@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object chart-readme lint audit
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit
 
 all:
 	cargo build --release
@@ -57,8 +57,26 @@ test-k8s:
 	cargo build $(CLUSTER) --bins --test cluster
 	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(TESTS)
 
-# Every benchmark.
-bench: bench-cni bench-fleet
+# Every benchmark, and the README's figures drawn anew. Results are in target/bench.
+bench: bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet
+
+# What one decision of the gate costs, over the number of rules, beside an empty program and a single trie.
+bench-decisions:
+	$(TOOLS)/packages.sh build lab
+	cargo bench -p vrfgate-ebpf --bench decisions
+
+# What traffic pays for the gate, on this kernel; and through a VRF, beside nftables and a relay.
+bench-traffic:
+	e2e/bench-traffic.sh
+
+# How long rules take until they are in force, with clients that connect meanwhile.
+bench-apply:
+	$(TOOLS)/packages.sh build lab
+	cargo bench -p vrfgate-ebpf --bench apply
+
+# Draws ebpf/benches/figures/*.svg from target/bench/*.json.
+bench-figures:
+	cargo bench -p vrfgate-ebpf --bench figures
 
 # What a pod pays for the CNI plugin, without a VRF and with one, beside reference plugins.
 bench-cni:
