@@ -5,11 +5,8 @@ use core::marker::PhantomData;
 use aya_ebpf::{bindings::bpf_sk_lookup, programs::SkLookupContext};
 use vrfgate_abi::{IPV4, IPV6, ListenerKey, RuleKey};
 
-/// `AF_INET` of `<linux/socket.h>`.
-const AF_INET: u32 = 2;
-
 /// The words of `::ffff:0:0/96`, as on the wire.
-const MAPPED: [u32; 3] = [0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff])];
+const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 /// An address as four words in the order that they, and their bytes, have on the wire; IPv4 as `::ffff:a.b.c.d`.
 #[derive(Clone, Copy)]
@@ -97,6 +94,12 @@ impl<'a> Lookup<'a> {
         field!(self.protocol) as u8
     }
 
+    /// All ones for UDP, all zeroes for TCP: 17 is odd, and 6 is even.
+    #[inline(always)]
+    pub fn udp_mask(&self) -> u32 {
+        0_u32.wrapping_sub(field!(self.protocol) & 1)
+    }
+
     #[inline(always)]
     pub fn local_port(&self) -> u16 {
         field!(self.local_port) as u16
@@ -143,22 +146,21 @@ impl<'a> Lookup<'a> {
     /// offset that depends on the family, and the verifier takes constant offsets only.
     #[inline(always)]
     fn address(&self, ipv4: u32, ipv6: [u32; 4]) -> Address {
-        let [a, b, c] = MAPPED;
-        Address(if self.is_ipv4() {
-            [a, b, c, ipv4]
-        } else {
-            ipv6
-        })
+        // The kernel shows zeroes where the form that isn't in use would be. Without a branch: the verifier walks the
+        // rest of the program once for each way here.
+        let [a, b, c, d] = ipv6;
+        Address([a, b, c | MAPPED & self.ipv4_mask(), d | ipv4])
     }
 
     /// [`IPV4`] or [`IPV6`].
     #[inline(always)]
     pub fn family(&self) -> u8 {
-        if self.is_ipv4() { IPV4 } else { IPV6 }
+        IPV6 - (self.ipv4_mask() as u8 & (IPV6 - IPV4))
     }
 
+    /// All ones for IPv4, all zeroes for IPv6: `AF_INET` is 2 and `AF_INET6` 10.
     #[inline(always)]
-    fn is_ipv4(&self) -> bool {
-        field!(self.family) == AF_INET
+    fn ipv4_mask(&self) -> u32 {
+        (field!(self.family) >> 3 & 1).wrapping_sub(1)
     }
 }

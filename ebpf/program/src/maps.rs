@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use vrfgate_abi::{
     Counters, Event, LARGEST_BLOCK, PortBlock, PrefixRule, REFUSED, RuleKey, RuleValue, Source,
-    TCP, VRF_PREFIXES, VrfPolicy, WOULD_REFUSE,
+    VRF_PREFIXES, VrfPolicy, WOULD_REFUSE,
 };
 
 use crate::lookup::{Address, Key, Lookup};
@@ -47,11 +47,8 @@ pub fn vrf_policy(ifindex: u32) -> Option<&'static VrfPolicy> {
 #[inline(always)]
 pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static RuleValue> {
     let protocol = packet.protocol();
-    let mut blocks = if protocol == TCP {
-        policy.tcp_blocks
-    } else {
-        policy.udp_blocks
-    };
+    let udp = packet.udp_mask();
+    let mut blocks = policy.tcp_blocks & !udp | policy.udp_blocks & udp;
     let port = packet.local_port();
     let Address([a, b, c, d]) = packet.local_address();
     let mut key = Key([packet.ingress_ifindex(), 0, a, b, c, d]);
