@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::cell::Cell;
+
 use common::{Sandbox, from_sources, packet, rule, vrf};
 use proptest::{
     prelude::*,
@@ -51,7 +53,7 @@ fn any_rule(number: u16) -> impl Strategy<Value = Rule> {
 #[test]
 fn whoever_reads_the_maps_after_an_edit_finds_nothing_left_to_do() {
     let sandbox = Sandbox::new();
-    let mut gate = Some(sandbox.attach(&RuleSet::default()));
+    let gate = Cell::new(Some(sandbox.attach(&RuleSet::default())));
     let edits = prop::collection::vec((0..4_u16).prop_flat_map(any_rule), 1..8);
     let start = (any_rule(0), any_rule(1), any_rule(2), any_rule(3));
     let mut runner = TestRunner::new(ProptestConfig {
@@ -72,7 +74,7 @@ fn whoever_reads_the_maps_after_an_edit_finds_nothing_left_to_do() {
             drop(edited);
             let mut reader = sandbox.open().unwrap().unwrap();
             let left = reader.apply(&set(&rules)).unwrap();
-            gate = Some(reader);
+            gate.set(Some(reader));
             if left == Changes::default() {
                 Ok(())
             } else {

@@ -6,10 +6,8 @@
 
 use std::{
     fs,
-    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -170,8 +168,7 @@ fn filter(net: &Net, established: &str, count: u32) -> SetUp {
                     iifname != {VRF} accept
                     {established}
                     ip daddr . meta l4proto . th dport @open accept
-                    meta l4proto tcp reject with tcp reset
-                    reject
+                    drop
                 }}
             }}\n"
         ),
@@ -229,20 +226,23 @@ pub fn measure(counting: bool) {
 /// Waits until the service is served, and looks that nothing else is: a filter that lets everything in is cheap.
 fn check(net: &Net, servers: &Servers, way: Way, round: usize) {
     let connect = |to: SocketAddr| {
-        let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(10));
+        let connect = || TcpStream::connect_timeout(&to, Duration::from_millis(500));
         net.client.netns().run(connect).unwrap()
     };
-    let deadline = Instant::now() + Duration::from_secs(30);
+    // Without a pause: the clock of a VM that counts instructions jumps over pauses, and a relay that is read from a disk
+    // would have no time to start.
+    let deadline = Instant::now() + Duration::from_secs(60);
     while let Err(error) = connect(service()) {
         assert!(Instant::now() < deadline, "{way:?}: {error}");
-        thread::sleep(Duration::from_millis(20));
     }
     servers.accept();
     if round == 0 {
         let unlisted = connect(SocketAddr::new(service().ip(), UNLISTED));
-        let refused =
-            matches!(unlisted, Err(error) if error.kind() == ErrorKind::ConnectionRefused);
-        assert_eq!(refused, !matches!(way, Way::Open), "{way:?}, unlisted");
+        assert_eq!(
+            unlisted.is_ok(),
+            matches!(way, Way::Open),
+            "{way:?}, unlisted"
+        );
     }
 }
 
