@@ -64,8 +64,8 @@ fn whoever_reads_the_maps_after_an_edit_finds_nothing_left_to_do() {
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    let nothing_is_left = |gate: Gate, rules: &[Rule]| {
-        drop(gate);
+    let nothing_is_left = |edited: Gate, rules: &[Rule]| {
+        drop(edited);
         let mut reader = sandbox.open().unwrap().unwrap();
         let left = reader.apply(&set(rules)).unwrap();
         if left == Changes::default() {
