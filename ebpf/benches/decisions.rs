@@ -66,7 +66,7 @@ struct Case {
     program: OwnedFd,
     packets: Vec<TestPacket>,
     verdict: u32,
-    _gate: Option<(Sandbox, Gate)>,
+    gate: Option<(Sandbox, Gate)>,
 }
 
 impl Case {
@@ -145,7 +145,7 @@ fn of_program(programs: &mut Ebpf, name: &'static str, packets: Vec<TestPacket>)
         program: descriptor(kit::program(programs, name)),
         packets,
         verdict: PASS,
-        _gate: None,
+        gate: None,
     }
 }
 
@@ -188,7 +188,7 @@ fn bound(name: &'static str, address: [u8; 4]) -> Case {
     let set = vrf(TEST_RUN, Mode::Enforce, vec![]);
     let packets = vec![tcp("192.0.2.1:22")];
     let case = of_gate(name, 0, &set, packets, PASS, "program");
-    let (sandbox, _) = case._gate.as_ref().unwrap();
+    let (sandbox, _) = case.gate.as_ref().unwrap();
     let pin = sandbox.pins().join(format!("v{LAYOUT}/listeners"));
     let map = aya::maps::Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
     let mut listeners: HashMap<_, ListenerKey, Listeners> = map.try_into().unwrap();
@@ -248,7 +248,7 @@ fn of_gate(
         program: descriptor(&program),
         packets,
         verdict,
-        _gate: Some((sandbox, gate)),
+        gate: Some((sandbox, gate)),
     }
 }
 
@@ -276,7 +276,7 @@ fn trie(rules: u32) -> Case {
         program,
         packets: spread(rules),
         verdict: PASS,
-        _gate: None,
+        gate: None,
     }
 }
 

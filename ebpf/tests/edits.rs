@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::cell::Cell;
+
 use common::{Sandbox, from_sources, packet, rule, vrf};
 use proptest::{
     prelude::*,
@@ -16,6 +18,9 @@ use vrfgate_ebpf::{
 
 /// The VRF of test runs.
 const VRF: u32 = 0;
+
+/// An address for each rule that one is edited.
+const LOCALS: [&str; 4] = ["192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14"];
 
 fn set(rules: &[Rule]) -> RuleSet {
     vrf(VRF, Mode::Enforce, rules.to_vec())
@@ -51,17 +56,29 @@ fn any_rule(number: u16) -> impl Strategy<Value = Rule> {
 #[test]
 fn whoever_reads_the_maps_after_an_edit_finds_nothing_left_to_do() {
     let sandbox = Sandbox::new();
-    let mut gate = Some(sandbox.attach(&RuleSet::default()));
+    let gate = Cell::new(Some(sandbox.attach(&RuleSet::default())));
     let edits = prop::collection::vec((0..4_u16).prop_flat_map(any_rule), 1..8);
     let start = (any_rule(0), any_rule(1), any_rule(2), any_rule(3));
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 100,
+        cases: 25,
         failure_persistence: None,
         ..ProptestConfig::default()
     });
+    let nothing_is_left = |edited: Gate, rules: &[Rule]| {
+        drop(edited);
+        let mut reader = sandbox.open().unwrap().unwrap();
+        let left = reader.apply(&set(rules)).unwrap();
+        if left == Changes::default() {
+            Ok(reader)
+        } else {
+            gate.set(Some(reader));
+            Err(TestCaseError::fail(format!("{left:?} for {rules:?}")))
+        }
+    };
     runner
         .run(&(start, edits), |((a, b, c, d), edits)| {
-            let mut rules = vec![a, b, c, d];
+            let start = vec![a, b, c, d];
+            let mut rules = start.clone();
             let mut edited = gate.take().unwrap();
             edited.apply(&set(&rules)).unwrap();
             for edit in edits {
@@ -69,15 +86,20 @@ fn whoever_reads_the_maps_after_an_edit_finds_nothing_left_to_do() {
                 rules[place.unwrap()] = edit;
                 edited.apply(&set(&rules)).unwrap();
             }
-            drop(edited);
-            let mut reader = sandbox.open().unwrap().unwrap();
-            let left = reader.apply(&set(&rules)).unwrap();
-            gate = Some(reader);
-            if left == Changes::default() {
-                Ok(())
-            } else {
-                Err(TestCaseError::fail(format!("{left:?} for {rules:?}")))
+            let mut edited = nothing_is_left(edited, &rules)?;
+
+            // Back, edit by edit; then something that is no edit, for which all has to be known that edits did.
+            for place in 0..rules.len() {
+                rules[place] = start[place].clone();
+                edited.apply(&set(&rules)).unwrap();
+                rules[place] = rule(&rules[place].name, Tcp, 1..=1, &[LOCALS[place]]);
+                edited.apply(&set(&rules)).unwrap();
             }
+            let more = rule("more", Tcp, 9999..=9999, &["192.0.2.1"]);
+            let all = [start, vec![more]].concat();
+            edited.apply(&set(&all)).unwrap();
+            gate.set(Some(nothing_is_left(edited, &all)?));
+            Ok(())
         })
         .unwrap();
 }

@@ -50,10 +50,18 @@ fn decisions(figure: &str, measure: &str, what: &str) -> Result<(), Box<dyn Erro
     let area = framed(&area, &caption, &results["machine"])?;
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
+        .margin_right(32)
         .x_label_area_size(36)
         .y_label_area_size(52)
         .build_cartesian_2d((1.0..100_000.0).log_scale(), 0.0..top)?;
-    chart.configure_mesh().x_desc("rules").y_desc("ns").draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_label_formatter(&|rules| format!("{rules:.0}"))
+        .y_label_formatter(&|ns| format!("{ns:.0}"))
+        .x_desc("rules")
+        .y_desc("ns")
+        .draw()?;
     for curve in &curves {
         let line = curve.colour.stroke_width(2);
         chart
@@ -88,6 +96,7 @@ fn apply() -> Result<(), Box<dyn Error>> {
         .fold(f64::MAX, f64::min);
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
+        .margin_right(32)
         .x_label_area_size(36)
         .y_label_area_size(52)
         .build_cartesian_2d(
@@ -96,6 +105,8 @@ fn apply() -> Result<(), Box<dyn Error>> {
         )?;
     chart
         .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_label_formatter(&|rules| format!("{rules:.0}"))
         .x_desc("rules, times addresses of each")
         .y_desc("ms")
         .draw()?;

@@ -59,6 +59,10 @@ impl Series {
         self.0.push(value);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn spread(&self) -> Spread {
         let mut sorted = self.0.clone();
         sorted.sort_unstable_by(f64::total_cmp);

@@ -77,7 +77,7 @@ impl Clock {
         let now = || Duration::from(clock_gettime(id).unwrap());
         let start = now();
         work();
-        now() - start
+        now().saturating_sub(start)
     }
 }
 

@@ -33,18 +33,19 @@ impl Net {
             client: Sandbox::new(),
         };
         let client = net.client.netns();
-        let mut commands = format!(
+        let cable = format!(
             "link add cable type veth peer name eth0 netns {}\n",
             path_of(&client)
         );
-        if let Some(vrf) = vrf {
-            commands += &format!(
+        let vrf = vrf.map_or_else(String::new, |vrf| {
+            format!(
                 "link add {vrf} type vrf table 10\nlink set {vrf} up\nlink set cable master {vrf}\n"
-            );
-        }
-        commands += &format!(
+            )
+        });
+        let addresses = format!(
             "link set cable up\naddress add 10.0.0.1/24 dev cable\naddress add {SERVER}/32 dev lo\n"
         );
+        let commands = [cable, vrf, addresses].concat();
         ip(&net.server.netns(), &commands);
         let commands =
             "link set eth0 up\naddress add 10.0.0.2/24 dev eth0\nroute add default via 10.0.0.1\n";

@@ -20,11 +20,11 @@ impl Gate {
         let (changes, tables, in_force) = if let (Some(tables), Some(former)) = former {
             match self.edit(tables, former, rules)? {
                 Ok(edited) => edited,
-                Err(tables) => self.apply_all(tables, rules)?,
+                Err(tables) => self.apply_all(&tables, rules)?,
             }
         } else {
             let tables = self.read_maps()?;
-            self.apply_all(tables, rules)?
+            self.apply_all(&tables, rules)?
         };
         self.open_sysctls(rules)?;
         self.tables = Some(tables);
@@ -33,7 +33,7 @@ impl Gate {
     }
 
     /// Goes from what the maps hold to these rules, whatever they are.
-    fn apply_all(&mut self, current: Tables, rules: &RuleSet) -> Result<Applied, Error> {
+    fn apply_all(&mut self, current: &Tables, rules: &RuleSet) -> Result<Applied, Error> {
         let mut allocation = Allocation::new(
             &self.record.slots,
             current.slots(),
@@ -49,7 +49,7 @@ impl Gate {
         self.save_slots(self.record.slots.union(&slots))?;
         let reset = self.attached.maps.reset_counters(&fresh);
         reset.map_err(|cause| map_error("changing", &self.netns, cause))?;
-        let changes = self.transition(&current, &target, &current)?;
+        let changes = self.transition(current, &target, current)?;
         self.save_slots(slots)?;
         Ok((changes, target, rules.clone()))
     }
