@@ -28,11 +28,21 @@ if [ "$version" != "$own_version" ]; then
     (cd "$tree" && quietly cargo update --workspace --offline) || die "could not give the sources version $version"
 fi
 
+toolchain=() flags=''
+if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+    [ "$arch" = arm64 ] || die "--arch $arch: only arm64 can be made on another architecture"
+    found=$("$tools/rust-arm64.sh")
+    eval "$found"
+    toolchain=("CC_${target//-/_}=$ARM64_LINKER" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$ARM64_LINKER")
+    [ -z "$ARM64_RUSTC" ] || toolchain+=("RUSTC=$ARM64_RUSTC")
+    [ -z "$ARM64_SYSROOT" ] || flags=" --sysroot=$ARM64_SYSROOT"
+fi
+
 # glibc, because Rust's musl target is not everywhere; and no path of the machine that builds goes in. Both flags
 # are the same for every version, so that what the programs are made of is built once.
-export RUSTFLAGS="-C target-feature=+crt-static \
+flags="-C target-feature=+crt-static$flags \
 --remap-path-prefix=$root=/vrfgate --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-(cd "$tree" && cargo build --quiet --locked --profile dist --target "$target" --target-dir "$target_dir" \
+(cd "$tree" && env "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile dist --target "$target" --target-dir "$target_dir" \
     -p vrfgate-operator -p vrfgate-cni --bins) >&2 || die "could not build the programs for $target"
 
 mkdir -p "$built"
