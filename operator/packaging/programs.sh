@@ -42,7 +42,8 @@ fi
 # are the same for every version, so that what the programs are made of is built once.
 flags="-C target-feature=+crt-static$flags \
 --remap-path-prefix=$root=/vrfgate --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-(cd "$tree" && env "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile dist --target "$target" --target-dir "$target_dir" \
+# Without SOURCE_DATE_EPOCH, which C code of dependencies would be built anew for with every commit, to the same bytes.
+(cd "$tree" && env -u SOURCE_DATE_EPOCH "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile dist --target "$target" --target-dir "$target_dir" \
     -p vrfgate-operator -p vrfgate-cni --bins) >&2 || die "could not build the programs for $target"
 
 mkdir -p "$built"
