@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit test-packaging image deb sbom
 
 all:
 	cargo build --release
@@ -44,6 +44,12 @@ test-object:
 KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
+
+# Image and Debian package, taken apart. The lab on 6.12 installs the package (TESTS=package).
+test-packaging:
+	$(TOOLS)/packages.sh build image deb
+	image=$$(operator/packaging/image.sh) && deb=$$(operator/packaging/deb.sh) && \
+	env "$$image" "$$deb" cargo test -p vrfgate-e2e --test packaging -- --nocapture
 
 # The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
 # TESTS=part of a name.
@@ -105,6 +111,14 @@ chart-readme:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# What is handed out, of this version, or of VERSION; ARCH=arm64 makes it for the other architecture.
+#   image   target/image/vrfgate-VERSION-ARCH.oci.tar
+#   deb     target/debian/vrfgate_VERSION_ARCH.deb
+#   sbom    target/sbom/PROGRAM-VERSION-ARCH.cdx.json
+OPTIONS = $(if $(ARCH),--arch $(ARCH)) $(if $(VERSION),--version $(VERSION))
+image deb sbom:
+	operator/packaging/$@.sh $(OPTIONS)
 
 # Licences, sources and known flaws of what we depend on. The list of flaws comes from GitHub.
 audit:
