@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object chart-readme lint audit
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object chart-readme lint audit image
 
 all:
 	cargo build --release
@@ -87,6 +87,10 @@ chart-readme:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# The container image: target/image/vrfgate-VERSION-ARCH.oci.tar. ARCH=arm64 where Rust's standard library for it is.
+image:
+	operator/packaging/image.sh $(if $(ARCH),--arch $(ARCH)) $(if $(VERSION),--version $(VERSION))
 
 # Licences, sources and known flaws of what we depend on. The list of flaws comes from GitHub.
 audit:
