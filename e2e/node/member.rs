@@ -22,9 +22,9 @@ table ip cluster {
   chain services {
     ip daddr 10.96.0.1 tcp dport 443 dnat to 10.0.2.2:PORT
   }
-  chain of-pods { type nat hook prerouting priority dstnat; jump services; }
-  chain of-the-node { type nat hook output priority dstnat; jump services; }
-  chain out { type nat hook postrouting priority srcnat; ip saddr 10.244.0.0/24 oifname eth0 masquerade; }
+  chain of-pods { type nat hook prerouting priority -100; jump services; }
+  chain of-the-node { type nat hook output priority -100; jump services; }
+  chain out { type nat hook postrouting priority 100; ip saddr 10.244.0.0/24 oifname eth0 masquerade; }
 }
 ";
 
