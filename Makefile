@@ -54,7 +54,7 @@ test-packaging:
 # The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
 # TESTS=part of a name.
 CLUSTER := -p vrfgate-operator -p vrfgate-cni -p vrfgate-e2e -p vrfgate-cluster
-KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kubelet && $(TOOLS)/containerd.sh && \
+KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubelet && $(TOOLS)/containerd.sh && \
 	$(TOOLS)/cni-plugins.sh && $(TOOLS)/helm.sh
 test-k8s:
 	$(TOOLS)/packages.sh build lab vm

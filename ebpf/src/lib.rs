@@ -39,7 +39,7 @@ pub use gate::{Gate, Mended, sk_lookup_programs};
 pub use maps::{Changes, Events};
 pub use netns::{Netns, NetnsId};
 pub use object::Capacity;
-pub use orphans::{Fate, LivingNetns, collect_orphan, collect_orphans};
+pub use orphans::{Fate, LivingNetns, Unseen, collect_orphan, collect_orphans};
 pub use others::OtherProgram;
 pub use preflight::{Lack, kernel_release, preflight};
 pub use rules::{Mode, Protocol, Rule, RuleError, RuleSet, Vrf};
