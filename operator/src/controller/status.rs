@@ -13,7 +13,7 @@ use super::{
     view::ViewedLeak,
 };
 use crate::{
-    api::{NodeCounts, NodeLeakState, VrfGateNode, VrfLeakStatus},
+    api::{NodeCounts, NodeLeakState, VrfLeakStatus},
     compile::{FleetLeak, ServiceKey},
 };
 

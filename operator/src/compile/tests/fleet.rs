@@ -293,7 +293,7 @@ fn of_leaks_in_conflict_the_first_is_put_into_force_and_the_rest_besides() {
 #[test]
 fn leaks_that_meet_on_no_node_are_in_no_conflict() {
     let mut auditing = everywhere(leak("b", "BLUE"));
-    auditing.leak.mode = Mode::Audit;
+    Arc::make_mut(&mut auditing.leak).mode = Mode::Audit;
     auditing.nodes = Selector(vec![Requirement::Exists("lab".to_owned())]);
     let leaks = [everywhere(leak("a", "BLUE")), auditing];
     let plan = plan_node(&node("n", &[], &[]), &[], &leaks, &BTreeMap::new());
