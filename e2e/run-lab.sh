@@ -19,7 +19,7 @@ vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
 # Of `all`, the kernel that is shown everything; and what the others aren't: how input is read and words are put, and
 # the longest of all tests.
 thorough=6.12
-elsewhere=(--skip input:: --skip explain:: --skip monitor:: --skip clashes:: --skip cni:: --skip after_any_number_of_changes)
+elsewhere=(--skip input:: --skip explain:: --skip monitor:: --skip clashes:: --skip cni:: --skip package:: --skip after_any_number_of_changes)
 
 labels=()
 while [ $# != 0 ]; do
@@ -50,14 +50,14 @@ lab=("$target/debug/vrfgate-lab" --cni-plugins "$cni_plugins")
 
 # The package is tried on one kernel, and made only where its tests are asked for: it takes minutes to build.
 package=()
-if [ $# = 0 ] || [[ $* == *package* ]]; then
+package_label=6.12
+if [[ " ${labels[*]} " =~ \ (all|host|$package_label)\  ]] && { [ $# = 0 ] || [[ $* == *package* ]]; }; then
     deb=$("$here/../operator/packaging/deb.sh")
     deb=${deb#DEB=}
     mkdir -p "$target/lab"
     "$here/tools/next-deb.sh" "$deb" "$target/lab/next.deb"
     package=(--deb "$deb" --next-deb "$target/lab/next.deb")
 fi
-package_label=6.12
 
 # Runs a command that is the lab in some kernel, and sees to it that it came to a result. Returns
 # its exit code.
@@ -96,13 +96,9 @@ else
             skipped=("${elsewhere[@]}")
         fi
         vm=("$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" --rwdir "$target/lab/$label")
-<<<<<<< HEAD
-        command=(bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${skipped[@]}")
-=======
-        arguments=("$@")
-        [ "$label" != "$package_label" ] || arguments=("${package[@]}" "$@")
+        arguments=("${skipped[@]}" "$@")
+        [ "$label" != "$package_label" ] || arguments+=("${package[@]}")
         command=(bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${arguments[@]}")
->>>>>>> image-lab
         status=0
         run "$label" "${vm[@]}" -- "${command[@]}" || status=$?
         if [ "$status" = "$died" ]; then

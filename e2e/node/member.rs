@@ -44,6 +44,8 @@ impl Member {
     }
 
     pub fn leave(self, machine: &Lab, kubelet: &Kubelet) {
+        // Its clients end before what they use.
+        drop(self.scene);
         kubelet.be_as_ever();
         nft(machine, "delete table ip cluster");
         machine.ip("route del 10.96.0.0/16 via 10.0.2.2 dev eth0\nlink del br-pods\nlink del MGMT");

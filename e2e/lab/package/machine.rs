@@ -156,12 +156,12 @@ impl<'a> Machine<'a> {
             let found = unit.lines().find_map(|line| line.strip_prefix(key));
             found.unwrap_or_else(|| panic!("the unit has no {key}"))
         };
-        let capabilities: String = line("CapabilityBoundingSet=")
+        let capabilities: Vec<String> = line("CapabilityBoundingSet=")
             .split_whitespace()
-            .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
+            .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()))
             .collect();
         let mut arguments = vec![
-            format!("--bounding-set=-all{capabilities}"),
+            format!("--bounding-set=-all,{}", capabilities.join(",")),
             "--inh-caps=-all".to_owned(),
             "--no-new-privs".to_owned(),
             "--".to_owned(),
