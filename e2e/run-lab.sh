@@ -19,7 +19,7 @@ vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
 # Of `all`, the kernel that is shown everything; and what the others aren't: how input is read and words are put, and
 # the longest of all tests.
 thorough=6.12
-elsewhere=(--skip input:: --skip explain:: --skip monitor:: --skip clashes:: --skip cni:: --skip package:: --skip after_any_number_of_changes)
+elsewhere=(--skip input:: --skip explain:: --skip monitor:: --skip clashes:: --skip cni:: --skip after_any_number_of_changes)
 
 labels=()
 while [ $# != 0 ]; do

@@ -34,8 +34,11 @@ impl Member {
         // The plugin `bridge` would make it with the first pod, and leave it.
         machine.ip(
             "link add br-pods type bridge\naddress add 10.244.0.1/24 dev br-pods nodad\nlink set br-pods up\n\
+             link add always type dummy\nlink set always master br-pods up\n\
              route add 10.96.0.0/16 via 10.0.2.2 dev eth0",
         );
+        // As the plugin `bridge` sets it with the first pod. And the bridge has a carrier with and without pods.
+        output("echo 0 >/proc/sys/net/ipv6/conf/br-pods/accept_ra");
         nft(machine, &SERVICE.replace("PORT", port));
         kubelet.be_ordinary();
         Self {
@@ -48,7 +51,7 @@ impl Member {
         drop(self.scene);
         kubelet.be_as_ever();
         nft(machine, "delete table ip cluster");
-        machine.ip("route del 10.96.0.0/16 via 10.0.2.2 dev eth0\nlink del br-pods\nlink del MGMT");
+        machine.ip("route del 10.96.0.0/16 via 10.0.2.2 dev eth0\nlink del br-pods\nlink del always\nlink del MGMT");
     }
 
     pub fn obey(&mut self, words: &[&str]) -> Option<String> {
