@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-cni bench-fleet object chart-readme lint audit
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit test-packaging test-capabilities image deb sbom
 
 all:
 	cargo build --release
@@ -45,20 +45,52 @@ KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
+# Image and Debian package, taken apart. The lab on 6.12 installs the package (TESTS=package).
+test-packaging:
+	$(TOOLS)/packages.sh build image deb
+	image=$$(operator/packaging/image.sh) && deb=$$(operator/packaging/deb.sh) && \
+	env "$$image" "$$deb" cargo test -p vrfgate-e2e --test packaging -- --nocapture
+
 # The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
 # TESTS=part of a name.
 CLUSTER := -p vrfgate-operator -p vrfgate-cni -p vrfgate-e2e -p vrfgate-cluster
-KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kubelet && $(TOOLS)/containerd.sh && \
+KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubelet && $(TOOLS)/containerd.sh && \
 	$(TOOLS)/cni-plugins.sh && $(TOOLS)/helm.sh
 test-k8s:
-	$(TOOLS)/packages.sh build lab vm
+	$(TOOLS)/packages.sh build lab vm image
 	{ $(KUBERNETES); } >/dev/null
 	$(TOOLS)/kernels.sh 6.12 >/dev/null
 	cargo build $(CLUSTER) --bins --test cluster
-	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(TESTS)
+	operator/packaging/image.sh >/dev/null
+	operator/packaging/image.sh --version 99.0.0-next >/dev/null
+	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(or $(TESTS),$(LONG:%=--skip %))
 
-# Every benchmark.
-bench: bench-cni bench-fleet
+# What takes a capability away from the agent at a time, and waits for what it says: ten minutes in an emulated machine,
+# and so not part of `make test`.
+LONG := exactly_the_capabilities
+test-capabilities:
+	$(MAKE) test-k8s TESTS=$(LONG)
+
+# Every benchmark, and the README's figures drawn anew. Results are in target/bench.
+bench: bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet
+
+# What one decision of the gate costs, over the number of rules, beside an empty program and a single trie.
+bench-decisions:
+	$(TOOLS)/packages.sh build lab
+	cargo bench -p vrfgate-ebpf --bench decisions
+
+# What traffic pays for the gate, on this kernel; and through a VRF, beside nftables and a relay.
+bench-traffic:
+	e2e/bench-traffic.sh
+
+# How long rules take until they are in force, with clients that connect meanwhile.
+bench-apply:
+	$(TOOLS)/packages.sh build lab
+	cargo bench -p vrfgate-ebpf --bench apply
+
+# Draws ebpf/benches/figures/*.svg from target/bench/*.json.
+bench-figures:
+	cargo bench -p vrfgate-ebpf --bench figures
 
 # What a pod pays for the CNI plugin, without a VRF and with one, beside reference plugins.
 bench-cni:
@@ -87,6 +119,14 @@ chart-readme:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# What is handed out, of this version, or of VERSION; ARCH=arm64 makes it for the other architecture.
+#   image   target/image/vrfgate-VERSION-ARCH.oci.tar
+#   deb     target/debian/vrfgate_VERSION_ARCH.deb
+#   sbom    target/sbom/PROGRAM-VERSION-ARCH.cdx.json
+OPTIONS = $(if $(ARCH),--arch $(ARCH)) $(if $(VERSION),--version $(VERSION))
+image deb sbom:
+	operator/packaging/$@.sh $(OPTIONS)
 
 # Licences, sources and known flaws of what we depend on. The list of flaws comes from GitHub.
 audit:

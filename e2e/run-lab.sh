@@ -46,7 +46,18 @@ cd "$here/.."
 cargo build --quiet -p vrfgate-e2e -p vrfgate-operator -p vrfgate-cni
 cni_plugins=$("$here/tools/cni-plugins.sh" | sed 's/^CNI_PLUGINS=//')
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
-lab=("$target/debug/vrfgate-lab" --cni-plugins "$cni_plugins" "$@")
+lab=("$target/debug/vrfgate-lab" --cni-plugins "$cni_plugins")
+
+# The package is tried on one kernel, and made only where its tests are asked for: it takes minutes to build.
+package=()
+package_label=6.12
+if [[ " ${labels[*]} " =~ \ (all|host|$package_label)\  ]] && { [ $# = 0 ] || [[ $* == *package* ]]; }; then
+    deb=$("$here/../operator/packaging/deb.sh")
+    deb=${deb#DEB=}
+    mkdir -p "$target/lab"
+    "$here/tools/next-deb.sh" "$deb" "$target/lab/next.deb"
+    package=(--deb "$deb" --next-deb "$target/lab/next.deb")
+fi
 
 # Runs a command that is the lab in some kernel, and sees to it that it came to a result. Returns
 # its exit code.
@@ -66,8 +77,8 @@ died=125
 mkdir -p "$target/lab"
 failed=()
 if [[ " ${labels[*]} " == *" host "* ]] || host_has_vrfs; then
-    run host as_root "${lab[@]}" --vrfgate "$target/debug/vrfgate" --cni "$target/debug/vrfgate-cni" ||
-        failed+=(host)
+    run host as_root "${lab[@]}" "${package[@]}" "$@" --vrfgate "$target/debug/vrfgate" \
+        --cni "$target/debug/vrfgate-cni" || failed+=(host)
 else
     "$here/tools/packages.sh" vm
     # A VM that reads these programs from the machine's file system, a thousand times, does little else: it gets
@@ -76,7 +87,7 @@ else
     for program in vrfgate vrfgate-cni; do
         strip --strip-debug -o "$target/lab/programs/$program" "$target/debug/$program"
     done
-    in_vm='modprobe bridge; cp -r "$1" /run/lab-programs && shift &&
+    in_vm='modprobe -a bridge overlay; cp -r "$1" /run/lab-programs && shift &&
         exec "$@" --vrfgate /run/lab-programs/vrfgate --cni /run/lab-programs/vrfgate-cni'
     while read -r label version vmlinuz <&3; do
         say "$label is $version"
@@ -85,7 +96,9 @@ else
             skipped=("${elsewhere[@]}")
         fi
         vm=("$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" --rwdir "$target/lab/$label")
-        command=(bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${skipped[@]}")
+        arguments=("${skipped[@]}" "$@")
+        [ "$label" != "$package_label" ] || arguments+=("${package[@]}")
+        command=(bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${arguments[@]}")
         status=0
         run "$label" "${vm[@]}" -- "${command[@]}" || status=$?
         if [ "$status" = "$died" ]; then

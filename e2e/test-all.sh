@@ -40,6 +40,7 @@ run "unit tests, the BPF program and the loader on this kernel" make --no-print-
 run "the CNI plugin beside the reference" make --no-print-directory test-cni
 run "kill -9 at any moment" make --no-print-directory test-kill
 run "the committed BPF object" make --no-print-directory test-object
+run "the image and the Debian package" make --no-print-directory test-packaging
 run "the VRF lab" make --no-print-directory test-kernels
 run "the operator and a real API server" make --no-print-directory test-k8s
 run "the demo" e2e/demo.sh --check

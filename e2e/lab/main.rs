@@ -3,7 +3,8 @@
 //! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
 //! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `steer::` is how answers of
 //! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does; `explain::`,
-//! `monitor::` and `clashes::` are how one sees why; `cni::` is the gate in pods.
+//! `monitor::` and `clashes::` are how one sees why; `cni::` is the gate in pods; `package::` is
+//! the Debian package, where `--deb` names it.
 
 mod clashes;
 mod cni;
@@ -15,6 +16,7 @@ mod kernel;
 mod leaks;
 mod monitor;
 mod net;
+mod package;
 mod routes;
 mod state;
 mod steer;
@@ -51,6 +53,14 @@ struct Options {
     )]
     cni_plugins: PathBuf,
 
+    /// The Debian package; without it, the tests of `package::` are left out.
+    #[arg(long, value_name = "PATH", requires = "next_deb")]
+    deb: Option<PathBuf>,
+
+    /// A later version of it.
+    #[arg(long, value_name = "PATH", requires = "deb")]
+    next_deb: Option<PathBuf>,
+
     #[command(flatten)]
     tests: libtest_mimic::Arguments,
 }
@@ -63,6 +73,8 @@ fn main() -> ExitCode {
         vrfgate,
         cni,
         cni_plugins,
+        deb,
+        next_deb,
         mut tests,
     } = Options::parse();
     if let Err(error) = prepare() {
@@ -71,6 +83,11 @@ fn main() -> ExitCode {
     }
     vrfgate_e2e::use_vrfgate(vrfgate);
     vrfgate_e2e::use_cni(cni, cni_plugins);
+    let packages = deb.zip(next_deb);
+    let with_packages = packages.is_some();
+    if let Some((now, next)) = packages {
+        package::use_packages(package::Packages { now, next });
+    }
     suite::remember_where_tests_fail();
     tests.test_threads.get_or_insert(AT_A_TIME);
 
@@ -85,7 +102,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
 
-    let conclusion = libtest_mimic::run(&tests, all_tests());
+    let conclusion = libtest_mimic::run(&tests, all_tests(with_packages));
     drop(gate);
     println!(
         "lab {}: {} passed, {} failed",
@@ -116,7 +133,12 @@ fn keep_hooks(lab: &vrfgate_e2e::Lab) -> Result<(), String> {
     }
 }
 
-fn all_tests() -> Vec<Trial> {
+fn all_tests(with_packages: bool) -> Vec<Trial> {
+    let package = if with_packages {
+        package::tests()
+    } else {
+        Vec::new()
+    };
     [
         kernel::tests(),
         gate::tests(),
@@ -129,6 +151,7 @@ fn all_tests() -> Vec<Trial> {
         monitor::tests(),
         clashes::tests(),
         cni::tests(),
+        package,
     ]
     .into_iter()
     .flatten()

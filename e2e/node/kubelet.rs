@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -104,7 +104,7 @@ BinaryName = '{programs}/runc'
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "containerRuntimeEndpoint": format!("unix://{}", self.socket().display()),
-            "podLogsDir": self.home.join("pod-logs"),
+            "podLogsDir": self.logs.join("pods"),
             "volumePluginDir": self.home.join("volume-plugins"),
             // Nobody asks it for logs or metrics.
             "enableServer": false,
@@ -150,6 +150,85 @@ BinaryName = '{programs}/runc'
         })
     }
 
+    /// Nothing of vrfgate is here, and pods are in no VRF.
+    pub fn be_ordinary(&self) {
+        rename(&self.plugin(), &self.kept_plugin());
+        self.attach_pods_to_no_vrf();
+    }
+
+    /// From now on, pods have an ordinary network.
+    pub fn attach_pods_to_no_vrf(&self) {
+        let network = json!({
+            "cniVersion": "1.1.0",
+            "name": "pods",
+            "plugins": [{
+                "type": "bridge",
+                "bridge": "br-pods",
+                "isDefaultGateway": true,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": "10.244.0.0/24"}]],
+                    "dataDir": self.home.join("addresses"),
+                },
+            }],
+        });
+        // The runtime takes the first of them.
+        let written = fs::write(
+            self.networks().join("10-pods.conflist"),
+            network.to_string(),
+        );
+        written.unwrap_or_else(|error| panic!("configuring the pods' network: {error}"));
+    }
+
+    /// From now on, pods are in VRF BLUE; for that, somebody has to have installed the plugin.
+    pub fn attach_pods_to_blue(&self) {
+        let ordinary = self.networks().join("10-pods.conflist");
+        let removed = fs::remove_file(ordinary);
+        removed.unwrap_or_else(|error| panic!("configuring the pods' network: {error}"));
+    }
+
+    /// The end of being ordinary.
+    pub fn be_as_ever(&self) {
+        let _ = fs::remove_file(self.networks().join("10-pods.conflist"));
+        rename(&self.kept_plugin(), &self.plugin());
+    }
+
+    fn plugin(&self) -> PathBuf {
+        self.programs.join("cni/vrfgate")
+    }
+
+    fn kept_plugin(&self) -> PathBuf {
+        self.programs.join("kept-plugin")
+    }
+
+    /// Where the runtime looks for plugins and for networks.
+    pub fn directories(&self) -> String {
+        format!(
+            "{}/cni {}",
+            self.programs.display(),
+            self.networks().display()
+        )
+    }
+
+    /// Makes an image known, by the name that it bears.
+    pub fn import(&self, image: &str) {
+        self.ctr(&["images", "import", "--local", image]);
+    }
+
+    fn ctr(&self, words: &[&str]) {
+        let done = self
+            .command("ctr")
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", "k8s.io"])
+            .args(words)
+            .status();
+        assert!(
+            done.as_ref().is_ok_and(std::process::ExitStatus::success),
+            "ctr {words:?}: {done:?}"
+        );
+    }
+
     /// Starts the runtime unless it runs, and the kubelet anew.
     pub fn start(&mut self) {
         kill(&mut self.running);
@@ -187,19 +266,8 @@ BinaryName = '{programs}/runc'
             assert!(Instant::now() < deadline, "containerd doesn't listen");
             thread::sleep(Duration::from_millis(100));
         }
-        let imported = self
-            .command("ctr")
-            .arg("--address")
-            .arg(self.socket())
-            .args(["--namespace", "k8s.io", "images", "import", "--local"])
-            .arg(self.programs.join("image.tar"))
-            .status();
-        assert!(
-            imported
-                .as_ref()
-                .is_ok_and(std::process::ExitStatus::success),
-            "importing the pods' image: {imported:?}"
-        );
+        let image = self.programs.join("image.tar").display().to_string();
+        self.import(&image);
     }
 
     /// As a crash of the machine would, but for the machine: kubelet, runtime and every container end at once, and
@@ -242,6 +310,11 @@ BinaryName = '{programs}/runc'
     fn networks(&self) -> PathBuf {
         self.home.join("networks")
     }
+}
+
+fn rename(from: &Path, to: &Path) {
+    let renamed = fs::rename(from, to);
+    renamed.unwrap_or_else(|error| panic!("renaming {}: {error}", from.display()));
 }
 
 /// SIGKILL.

@@ -2,13 +2,16 @@
 //!
 //! It does what it is told over one TCP connection: a line of words in, a line of JSON out, `{"said": …}` or
 //! `{"failed": …}`. A `router` has VRF BLUE and a client behind it, who from the machine's first moment to its last
-//! tries ports that no leak ever lists. A `worker` runs pods, whose interface is in a VRF, with a client beside them.
+//! tries ports that no leak ever lists. A `worker` runs pods, whose interface is in a VRF, with a client beside them;
+//! or it joins a whole cluster, runs ordinary pods, and has a management VRF.
 //!
 //! Tests that tell it what to do are in `e2e/cluster`. Nothing here ends well on a machine that is needed.
 
 mod agent;
 mod kubelet;
+mod member;
 mod router;
+mod scene;
 mod worker;
 
 use std::{

@@ -1,104 +1,28 @@
 //! A node that is a router: what it is made of, and what it can be told to do.
 
-use vrfgate_e2e::{
-    Conversation, Host, Lab, Listener, Load, Scanner,
-    Transport::{Tcp, Udp},
-    Vrfgate,
+use vrfgate_e2e::Lab;
+
+use crate::{
+    Node,
+    agent::Agent,
+    scene::{self, Scene},
 };
-
-use crate::{Node, agent::Agent, output};
-
-/// In the other machine's gate; see [`Router::new`].
-const ELSEWHERE: &str = "\
-apiVersion: vrfgate.dev/v1alpha1
-kind: VrfLeak
-metadata: {name: elsewhere}
-spec:
-  vrf: BLUE
-  services:
-    - {name: ssh, protocol: TCP, port: 22, addresses: [192.0.2.1/32]}
-";
 
 pub struct Router {
     /// This machine.
     machine: Lab,
-    client: Host,
     agent: Agent,
-    session: Option<Conversation>,
-    load: Option<Load>,
-    /// Ports that have a server and that no leak lists.
-    scanner: Scanner,
-    _servers: Vec<Listener>,
-    _elsewhere: (Vrfgate, Lab),
+    scene: Scene,
 }
 
 impl Router {
     pub fn new(agent: Agent) -> Self {
-        // The machine's first sk_lookup program and its last one to go have the kernel patch its own code, and
-        // emulated processors that run it just then don't always survive that: one gate stays, somewhere else.
-        let lab = Lab::new();
-        let elsewhere = lab.vrfgate();
-        elsewhere.apply(ELSEWHERE);
-
-        let router = Lab::on_this_machine();
-        // The kernel's limit on ICMP errors is for the whole machine, and refused datagrams are many here.
-        for name in ["icmp_msgs_per_sec", "icmp_msgs_burst"] {
-            router.set_sysctl(&format!("net.ipv4.{name}"), "100000");
-        }
-        let client = router
-            .vrf("BLUE")
-            .slave("blue1", "10.0.0.1/24")
-            .client("10.0.0.2/24");
-        let servers = vec![
-            router.listen("ssh").tcp("0.0.0.0:22"),
-            router.listen("web").tcp("0.0.0.0:80"),
-            router.listen("dns").udp("0.0.0.0:53"),
-            router.listen("mdns").udp("0.0.0.0:5353"),
-        ];
-        let addresses = ["192.0.2.1", "10.0.0.1"];
-        let unlisted = addresses.into_iter().flat_map(|address| {
-            [(Tcp, 80), (Udp, 5353)].map(|(transport, port)| {
-                let to = format!("{address}:{port}").parse();
-                (transport, to.unwrap_or_else(|error| panic!("{error}")))
-            })
-        });
-        let scanner = client.keep_scanning(&unlisted.collect::<Vec<_>>());
+        let machine = Lab::on_this_machine();
         Self {
-            machine: router,
-            client,
+            scene: Scene::new(&machine, "BLUE", "10.0.0"),
+            machine,
             agent,
-            session: None,
-            load: None,
-            scanner,
-            _servers: servers,
-            _elsewhere: (elsewhere, lab),
         }
-    }
-
-    /// How often ports were tried that are never listed; panics when one was open.
-    fn what_was_open(&self) -> String {
-        let open = self.scanner.open();
-        assert!(open.is_empty(), "{open:?}");
-        self.scanner.attempts().to_string()
-    }
-
-    /// Everything on this machine that vrfgate touches.
-    fn state(&self) -> String {
-        let mut state = vec![self.machine.routing()];
-        for name in ["tcp", "udp"] {
-            let name = format!("net.ipv4.{name}_l3mdev_accept");
-            state.push(format!("{name} = {}", self.machine.sysctl(&name)));
-        }
-        // Neither directory need be there.
-        for command in [
-            "find /sys/fs/bpf/vrfgate -mindepth 1",
-            "find /run/vrfgate -mindepth 1 -not -name agent.sock",
-            "nft list ruleset",
-        ] {
-            state.push(format!("{command}:"));
-            state.push(output(command));
-        }
-        state.join("\n")
     }
 }
 
@@ -107,27 +31,11 @@ impl Node for Router {
         match words {
             ["start", "the", "agent"] => self.agent.start(),
             ["kill", "the", "agent"] => self.agent.kill(),
-            ["connect", "to", to] => return self.client.connect(*to).outcome().to_string(),
-            ["ask", to] => return self.client.ask(*to).outcome().to_string(),
-            ["talk", "to", to] => self.session = Some(self.client.talk_to(*to)),
-            ["still", "talk"] => match &mut self.session {
-                Some(session) => session.should_be_alive(),
-                None => panic!("there is no open connection"),
+            ["how", "does", "it", "stand?"] => return scene::state(&self.machine),
+            _ => match self.scene.obey(words) {
+                Some(said) => return said,
+                None => panic!("{words:?} is not understood"),
             },
-            ["keep", "connecting", "to", to] => {
-                let to = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
-                self.load = Some(self.client.keep_connecting(&[to], &[]));
-            }
-            ["stop", "connecting"] => match self.load.take() {
-                Some(load) => {
-                    load.should_have_met_no_surprise();
-                    return load.attempts().to_string();
-                }
-                None => panic!("nobody keeps connecting"),
-            },
-            ["what", "was", "open?"] => return self.what_was_open(),
-            ["how", "does", "it", "stand?"] => return self.state(),
-            _ => panic!("{words:?} is not understood"),
         }
         String::new()
     }

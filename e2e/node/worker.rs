@@ -2,7 +2,13 @@
 
 use vrfgate_e2e::{Host, Lab};
 
-use crate::{Node, agent::Agent, kubelet::Kubelet, output};
+use crate::{
+    Node,
+    agent::Agent,
+    kubelet::Kubelet,
+    member::{self, Member},
+    output,
+};
 
 pub struct Worker {
     /// This machine.
@@ -11,11 +17,15 @@ pub struct Worker {
     client: Host,
     agent: Agent,
     kubelet: Kubelet,
+    /// While it is a node of a whole cluster.
+    member: Option<Member>,
 }
 
 impl Worker {
     pub fn new(agent: Agent, kubelet: Kubelet) -> Self {
         output("modprobe -a bridge overlay");
+        // As systemd does: what is mounted later shall appear in the containers that asked for that.
+        output("mount --make-rshared /");
         let machine = Lab::on_this_machine();
         let client = machine.pod("client");
         machine.ip(&format!(
@@ -31,6 +41,7 @@ impl Worker {
             client,
             agent,
             kubelet,
+            member: None,
         }
     }
 
@@ -63,7 +74,25 @@ impl Node for Worker {
             ["unmount", "bpffs"] => drop(output("umount /sys/fs/bpf")),
             ["mount", "bpffs"] => drop(output("mount -t bpf bpf /sys/fs/bpf")),
             ["how", "does", "it", "stand?"] => return self.state(),
-            _ => panic!("{words:?} is not understood"),
+            ["join", "the", "cluster", "at", port] => {
+                self.member = Some(Member::join(&self.machine, &self.kubelet, port));
+            }
+            ["leave", "the", "cluster"] => match self.member.take() {
+                Some(member) => member.leave(&self.machine, &self.kubelet),
+                None => panic!("it is in no cluster"),
+            },
+            ["import", image] => self.kubelet.import(image),
+            ["attach", "pods", "to", "BLUE"] => self.kubelet.attach_pods_to_blue(),
+            ["attach", "pods", "to", "no", "VRF"] => self.kubelet.attach_pods_to_no_vrf(),
+            ["how", "does", "everything", "stand?"] => {
+                return member::state(&self.machine, &self.kubelet.directories());
+            }
+            ["what", "may", "the", "agent", "do?"] => return member::capabilities(),
+            ["how", "much", "memory?"] => return member::memory(),
+            _ => match self.member.as_mut().and_then(|member| member.obey(words)) {
+                Some(said) => return said,
+                None => panic!("{words:?} is not understood"),
+            },
         }
         String::new()
     }

@@ -1,17 +1,19 @@
 #!/bin/bash
 # Owns a real Kubernetes control plane for tests. Prints, for `eval` or make, one line a program:
 #
-#   kubernetes.sh [etcd|kube-apiserver|kubelet]...          (default: etcd kube-apiserver)
+#   kubernetes.sh [PROGRAM]...          (default: etcd kube-apiserver)
 #
 #   ETCD=PATH
 #   KUBE_APISERVER=PATH
+#   KUBE_CONTROLLER_MANAGER=PATH
+#   KUBE_SCHEDULER=PATH
 #   KUBELET=PATH
 #
 # A program is looked for in $KUBEBUILDER_ASSETS (the envtest convention), then on PATH. Else etcd is
-# Debian's, and Kubernetes' own are built from their Go modules (some eight minutes each, once):
+# Debian's, and Kubernetes' own are built from their Go modules, all at once: they share most of their
+# packages, so the first takes some eight minutes and each other one or two. They are kept:
 #
-#   $CACHE/kubernetes/VERSION/kube-apiserver
-#   $CACHE/kubernetes/VERSION/kubelet
+#   $CACHE/kubernetes/VERSION/PROGRAM
 #
 # Go is the one on PATH, or Debian's; where that is too old, the one that e2e/k8s/go.mod asks for, as
 # a module like any other.
@@ -39,44 +41,43 @@ find_program() {
     fi
 }
 
-# Builds one program of Kubernetes into the cache.
+# Builds programs of Kubernetes into the cache.
 build() {
-    local program=$1 go minor=${version#v1.}
+    local program go minor=${version#v1.}
     go=$(need_go "$go_version" "$built")
     minor=${minor%%.*}
-    say "building $program $version (some eight minutes, once)"
-    mkdir -p "$built"
+    say "building $* $version (some ten minutes, once)"
+    mkdir -p "$built/.new"
     # The version is what clients decide by which API there is.
     (cd "$module" && quietly env CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local "$go" build -trimpath \
-        -o "$built/.$program.new" -ldflags "-s -w \
+        -o "$built/.new/" -ldflags "-s -w \
             -X k8s.io/component-base/version.gitVersion=$version \
             -X k8s.io/component-base/version.gitMajor=1 \
             -X k8s.io/component-base/version.gitMinor=$minor" \
-        "./$program") || die "could not build $program $version"
-    mv "$built/.$program.new" "$built/$program"
-}
-
-provide() {
-    local program=$1 path variable
-    if ! path=$(find_program "$program"); then
-        case $program in
-        etcd) "$here/packages.sh" etcd ;;
-        *) build "$program" ;;
-        esac
-        path=$(find_program "$program") || die "$program is still not there"
-    fi
-    variable=${program//-/_}
-    echo "${variable^^}=$path"
+        "${@/#/./}") || die "could not build $* $version"
+    for program; do
+        mv "$built/.new/$program" "$built/$program"
+    done
+    rmdir "$built/.new"
 }
 
 [ $# != 0 ] || set -- etcd kube-apiserver
+missing=()
 for program; do
     case $program in
-    etcd | kube-apiserver | kubelet) ;;
-    *) die "usage: kubernetes.sh [etcd|kube-apiserver|kubelet]..." ;;
+    etcd | kube-apiserver | kube-controller-manager | kube-scheduler | kubelet) ;;
+    *) die "usage: kubernetes.sh [etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet]..." ;;
     esac
 done
 lock_cache kubernetes
 for program; do
-    provide "$program"
+    find_program "$program" >/dev/null || missing+=("$program")
+done
+if [[ " ${missing[*]} " == *" etcd "* ]]; then "$here/packages.sh" etcd; fi
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed '/^etcd$/d;/^$/d')
+[ "${#missing[@]}" = 0 ] || build "${missing[@]}"
+for program; do
+    path=$(find_program "$program") || die "$program is still not there"
+    variable=${program//-/_}
+    echo "${variable^^}=$path"
 done

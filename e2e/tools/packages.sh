@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages one kind of work needs; does nothing when they are there.
 #
-#   packages.sh GROUP...        groups: build, bpf, objcopy, kernels, vm, lab, etcd, runc
+#   packages.sh GROUP...        groups: build, bpf, objcopy, kernels, vm, lab, bench, etcd, runc, image, deb, arm64
 #
 # No service of an installed package is started or left enabled: the lab runs its own sshd and
 # unbound in its own namespaces, and a developer's machine must not gain open ports by `make test`.
@@ -18,9 +18,13 @@ packages_of() {
     kernels) echo debian-archive-keyring ca-certificates kmod xz-utils ;;
     vm) echo iproute2 qemu-system-x86 binutils file busybox-static kmod python3 python3-venv ca-certificates ;;
     lab) echo iproute2 python3 openssh-server frr nftables unbound strace procps kmod ;;
+    bench) echo iproute2 nftables haproxy ;;
     etcd) echo etcd-server ;;
     runc) echo runc ;;
-    *) die "unknown group '$1'; groups: build, bpf, objcopy, kernels, vm, lab, etcd, runc" ;;
+    image) echo umoci jq binutils file git ;;
+    deb) echo debhelper dpkg-dev fakeroot git systemd ;; # systemd for systemd-analyze, which checks a unit
+    arm64) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
+    *) die "unknown group '$1'; groups: build, bpf, objcopy, kernels, vm, lab, bench, etcd, runc, image, deb, arm64" ;;
     esac
 }
 
@@ -43,7 +47,7 @@ disable() {
     done
 }
 
-[ $# != 0 ] || die "usage: packages.sh GROUP... (build, bpf, objcopy, kernels, vm, lab, etcd, runc)"
+[ $# != 0 ] || die "usage: packages.sh GROUP... (build, bpf, objcopy, kernels, vm, lab, bench, etcd, runc, image, deb, arm64)"
 policy=/usr/sbin/policy-rc.d
 wanted=()
 for group; do
@@ -58,3 +62,4 @@ need_packages "${missing[@]}"
 [[ " ${missing[*]} " != *" openssh-server "* ]] || disable ssh
 [[ " ${missing[*]} " != *" frr "* ]] || disable frr
 [[ " ${missing[*]} " != *" unbound "* ]] || disable unbound
+[[ " ${missing[*]} " != *" haproxy "* ]] || disable haproxy

@@ -2,7 +2,7 @@
 # Runs a command as root under another kernel, in a VM that sees this machine's files.
 #
 #   vm.sh --kernel VMLINUZ [--kvm auto|on|off] [--timeout SECONDS] [--memory 2G] [--cpus 2]
-#         [--net] --rwdir DIR -- COMMAND...
+#         [--net] [--icount] --rwdir DIR -- COMMAND...
 #
 # The machine's file system is read-only inside (writes go to a throw-away layer), DIR is
 # writable; vm-guest.sh says what else COMMAND finds. Its output, both streams as one, comes out
@@ -13,6 +13,9 @@
 # Commands, not sessions, pass this border: the environment is PATH, HOME and what COMMAND sets
 # itself (`-- env A=b program`), and the VM has no network card, unless with --net: then its eth0
 # reaches what listens on this machine's loopback, as 10.0.2.2, and has no route to anywhere else.
+#
+# With --icount the VM's clock is a count of the instructions that it executes, a nanosecond each: what takes so long
+# there takes so many, whatever else this machine does. One CPU, emulated.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -22,10 +25,10 @@ virtme_ng=1.42       # the version all timings and work-arounds below were tried
 kvm_probe_seconds=25 # a working KVM boots in 3; where it does not work, many boots hang
 
 usage() {
-    die "usage: vm.sh --kernel VMLINUZ [--kvm auto|on|off] [--timeout S] [--memory 2G] [--cpus 2] [--net] --rwdir DIR -- COMMAND..."
+    die "usage: vm.sh --kernel VMLINUZ [--kvm auto|on|off] [--timeout S] [--memory 2G] [--cpus 2] [--net] [--icount] --rwdir DIR -- COMMAND..."
 }
 
-kernel='' kvm=auto limit=600 memory=2G cpus=2 net='' rwdir=''
+kernel='' kvm=auto limit=600 memory=2G cpus=2 net='' icount='' rwdir=''
 while [ $# != 0 ]; do
     case $1 in
     --)
@@ -34,6 +37,10 @@ while [ $# != 0 ]; do
         ;;
     --net)
         net=1
+        shift
+        ;;
+    --icount)
+        icount=1 cpus=1 kvm=off
         shift
         ;;
     --kernel | --kvm | --timeout | --memory | --cpus | --rwdir)
@@ -145,6 +152,7 @@ options=(--force-9p --run "$kernel" --cpus "$cpus" --memory "$memory" --rwdir "$
 options+=(--verbose --append quiet --append loglevel=4)
 [ "$kvm" = on ] || options+=(--disable-kvm)
 [ -z "$net" ] || options+=(--network user --no-dhcp)
+[ -z "$icount" ] || options+=(--qemu-opts="-icount shift=0,sleep=off")
 
 # `timeout` leads a process group of its own, so its signal reaches QEMU behind vng's shells;
 # setpriv passes on the death of this script, whatever it dies of.

@@ -6,11 +6,9 @@
 
 use std::os::fd::AsFd;
 
-use aya::maps::MapError;
-
 use crate::{
-    Capacity, Changes, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, Store, TestPacket,
-    TestRun, Tracing,
+    Capacity, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, Store, TestPacket, TestRun,
+    Tracing,
     attached::{Attached, build, map_error, rebuild},
     encode::Tables,
     error::Doing,
@@ -20,7 +18,6 @@ use crate::{
         bury, close_sysctls, cookie, forget, former_sysctls, left_behind, load_record, lock,
         record_or_lost, remove_pins,
     },
-    slots::{Allocation, Slots},
     status::{self, GateStatus},
     store::Lock,
     sys,
@@ -28,6 +25,7 @@ use crate::{
     tracker::Tracker,
 };
 
+mod apply;
 mod keep;
 
 pub use keep::Mended;
@@ -42,6 +40,8 @@ pub struct Gate {
     tracker: Tracker,
     /// What the maps hold; `None` when a change failed half way and they must be read again.
     tables: Option<Tables>,
+    /// What `tables` were made of, if we have made them.
+    rules: Option<RuleSet>,
     /// What this handle last set the sysctls to.
     sysctls: L3mdevAccept,
     /// Open for [`Gate::keep`] once it has looked.
@@ -111,6 +111,7 @@ impl Gate {
             attached,
             tracker,
             tables: Some(tables),
+            rules: Some(rules.clone()),
             sysctls: former,
             switches: None,
             record,
@@ -177,6 +178,7 @@ impl Gate {
             attached,
             tracker,
             tables: None,
+            rules: None,
             sysctls: record.former,
             switches: None,
             record,
@@ -213,35 +215,6 @@ impl Gate {
         self.attached = attached;
         self.record.renew();
         self.save_record()
-    }
-
-    /// Puts these rules into force, changing only what differs. On an error, what was in force stays.
-    pub fn apply(&mut self, rules: &RuleSet) -> Result<Changes, Error> {
-        // Taken, and put back only when all went well: after an error, the next call reads the maps again.
-        let current = match self.tables.take() {
-            Some(tables) => tables,
-            None => self.read_maps()?,
-        };
-        let mut allocation = Allocation::new(
-            &self.record.slots,
-            current.slots(),
-            self.attached.maps.counter_slots(),
-        );
-        let target = Tables::encode(rules, self.record.former, &mut allocation)?;
-        let (slots, fresh) = allocation.finish();
-        self.attached.maps.check_room(&target)?;
-        self.verify()?;
-        self.tracker.watch(&self.netns, &rules.slaves)?;
-
-        // Names are known before the maps use their slots, and for as long as they do.
-        self.save_slots(self.record.slots.union(&slots))?;
-        let changes = self
-            .transition(&current, &target, &fresh)
-            .map_err(|cause| map_error("changing", &self.netns, cause))?;
-        self.save_slots(slots)?;
-        self.open_sysctls(rules)?;
-        self.tables = Some(target);
-        Ok(changes)
     }
 
     /// Makes sure that the kernel still runs this gate, or its guard, for its namespace. If neither, the
@@ -298,6 +271,7 @@ impl Gate {
             attached,
             tracker: _,
             tables: _,
+            rules: _,
             sysctls: _,
             switches: _,
             record,
@@ -347,42 +321,6 @@ impl Gate {
             }
         }
         Ok(())
-    }
-
-    fn read_maps(&self) -> Result<Tables, Error> {
-        self.attached
-            .maps
-            .read()
-            .map_err(|cause| map_error("reading", &self.netns, cause))
-    }
-
-    /// Brings the maps from `current` to `target`; if the kernel won't have it, back to `current`.
-    ///
-    /// The way back may be refused too (no memory, say). Then the maps hold a part of the one and a part of
-    /// the other, all of it asked for at some time, and the next `apply` starts from there.
-    fn transition(
-        &mut self,
-        current: &Tables,
-        target: &Tables,
-        fresh: &[u32],
-    ) -> Result<Changes, MapError> {
-        let maps = &mut self.attached.maps;
-        for &slot in fresh {
-            maps.reset_counters(slot)?;
-        }
-        maps.transition(current, target).inspect_err(|_| {
-            let _ = maps
-                .read()
-                .and_then(|reached| maps.transition(&reached, current));
-        })
-    }
-
-    fn save_slots(&mut self, slots: Slots) -> Result<(), Error> {
-        if self.record.slots == slots {
-            return Ok(());
-        }
-        self.record.slots = slots;
-        self.save_record()
     }
 
     fn save_record(&self) -> Result<(), Error> {

@@ -3,7 +3,9 @@
 
 use std::{io, path::Path};
 
-use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
+use aya::maps::{
+    HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, lpm_trie::Key,
+};
 use vrfgate_abi::{Counters, Event, PrefixRule, RuleKey, RuleValue, Source, VrfPolicy};
 
 use crate::{
@@ -137,11 +139,18 @@ impl Maps {
             }))
     }
 
-    /// Sets a slot to zero on all CPUs.
-    pub(crate) fn reset_counters(&mut self, slot: u32) -> Result<(), MapError> {
-        let zeroes = vec![Counters::default(); aya::util::nr_cpus().map_err(|(_, error)| error)?];
-        self.counters
-            .set(slot, zeroes.try_into().map_err(MapError::from)?, 0)
+    /// Sets slots to zero on all CPUs.
+    pub(crate) fn reset_counters(&mut self, slots: &[u32]) -> Result<(), MapError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        // Asked for once: it is in a file, and there may be thousands of slots.
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        for &slot in slots {
+            let zeroes = PerCpuValues::try_from(vec![Counters::default(); cpus])?;
+            self.counters.set(slot, zeroes, 0)?;
+        }
+        Ok(())
     }
 
     /// Refuses tables that don't fit, before anything is changed.
@@ -167,6 +176,13 @@ impl Maps {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for all of `more` beside what the maps hold.
+    pub(crate) fn has_room_for(&self, current: &Tables, more: &Tables) -> bool {
+        current.rules.len() + more.rules.len() <= self.room.rules
+            && current.prefix_rules.len() + more.prefix_rules.len() <= self.room.prefix_rules
+            && current.sources.len() + more.sources.len() <= self.room.sources
     }
 
     /// Moves the maps from `current`, which they hold, to `target`.

@@ -13,7 +13,10 @@ use std::{
     thread,
 };
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+};
 use serde::{Deserialize, Serialize};
 
 /// Where `ip netns` keeps its names (ip-netns(8)).
@@ -102,6 +105,16 @@ impl Netns {
         crate::sys::netns_cookie(socket.as_fd())
     }
 
+    fn not_entered(&self, error: Errno) -> io::Error {
+        if error == Errno::EPERM {
+            let why = format!(
+                "entering {self} takes CAP_SYS_ADMIN, which is missing (run as root, or grant it)"
+            );
+            return io::Error::new(io::ErrorKind::PermissionDenied, why);
+        }
+        error.into()
+    }
+
     /// Runs `work` inside the namespace and returns what it returned.
     ///
     /// Entering changes a thread for good, so the work gets a thread of its own. Sockets opened in there
@@ -115,7 +128,8 @@ impl Netns {
             let worker = thread::Builder::new()
                 .name("netns".into())
                 .spawn_scoped(scope, || {
-                    setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+                    setns(&self.file, CloneFlags::CLONE_NEWNET)
+                        .map_err(|error| self.not_entered(error))?;
                     Ok(work())
                 })?;
             worker

@@ -22,6 +22,16 @@ pub struct Capacity {
     pub events: u32,
 }
 
+impl Capacity {
+    /// For the gate of a pod, which has few addresses: a hash table's buckets are made, and paid for, at once.
+    pub const POD: Self = Self {
+        rules: 8192,
+        sources: 8192,
+        counters: 256,
+        events: 16_384,
+    };
+}
+
 impl Default for Capacity {
     fn default() -> Self {
         Self {

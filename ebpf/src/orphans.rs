@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs, io,
+    fmt, fs, io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -42,7 +42,7 @@ pub fn collect_orphans(store: &Store) -> Result<Vec<NetnsId>, Error> {
     if traces.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(living) = living().doing(|| "looking for network namespaces in /proc".into())? else {
+    let Ok(living) = living().doing(|| "looking for network namespaces in /proc".into())? else {
         return Ok(Vec::new());
     };
     let mut collected = Vec::new();
@@ -64,11 +64,35 @@ pub fn collect_orphan(store: &Store, id: NetnsId) -> Result<Fate, Error> {
     let fate = collect_dead(store, id)?;
     if fate == Fate::Ending {
         let living = living().doing(|| "looking for network namespaces in /proc".into())?;
-        if living.is_some_and(|living| living.contains_key(&id)) {
+        if living.is_ok_and(|living| living.contains_key(&id)) {
             return Ok(Fate::Alive);
         }
     }
     Ok(fate)
+}
+
+/// Why it can't be told which network namespaces there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// This process is in a PID namespace of its own.
+    Elsewhere,
+    /// The kernel refuses to tell in which namespaces the processes of others are.
+    Refused,
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Elsewhere => {
+                "not all processes of the machine can be seen from here; run in its PID namespace \
+                 (agent.hostPID in the Helm chart)"
+            }
+            Self::Refused => {
+                "CAP_SYS_PTRACE is missing, which it takes to see in which namespaces the processes of others are \
+                 (run as root, or grant it)"
+            }
+        })
+    }
 }
 
 /// The network namespaces that something of this machine is in.
@@ -76,8 +100,8 @@ pub fn collect_orphan(store: &Store, id: NetnsId) -> Result<Fate, Error> {
 pub struct LivingNetns(BTreeMap<NetnsId, PathBuf>);
 
 impl LivingNetns {
-    /// Those that there are now. `None` where this process can't see all processes of the machine.
-    pub fn now() -> io::Result<Option<Self>> {
+    /// Those that there are now, where this process can see all processes of the machine.
+    pub fn now() -> io::Result<Result<Self, Unseen>> {
         Ok(living()?.map(Self))
     }
 
@@ -165,10 +189,10 @@ fn is_attached(pins: &Pins) -> Result<bool, Error> {
 /// every process.
 const ALL_PROCESSES: u64 = 0xEFFF_FFFC;
 
-/// The network namespaces that a process or a name is in, and a path to each. `None` where not all can be seen.
-fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
+/// The network namespaces that a process or a name is in, and a path to each.
+fn living() -> io::Result<Result<BTreeMap<NetnsId, PathBuf>, Unseen>> {
     if fs::metadata("/proc/self/ns/pid")?.ino() != ALL_PROCESSES {
-        return Ok(None);
+        return Ok(Err(Unseen::Elsewhere));
     }
     let mut living = BTreeMap::new();
     let mut mount_namespaces = HashSet::new();
@@ -180,11 +204,19 @@ fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
         {
             continue;
         }
-        // Whatever can't be read in the following belongs to a process that has ended.
+        // Whatever else can't be read in the following belongs to a process that has ended.
         for thread in fs::read_dir(process.join("task")).into_iter().flatten() {
             let path = thread?.path().join("ns/net");
-            if let Some(id) = fs::metadata(&path).ok().and_then(|net| inode(net.ino())) {
-                living.entry(id).or_insert(path);
+            match fs::metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Ok(Err(Unseen::Refused));
+                }
+                Err(_) => {}
+                Ok(net) => {
+                    if let Some(id) = inode(net.ino()) {
+                        living.entry(id).or_insert(path);
+                    }
+                }
             }
         }
         let mounts = fs::metadata(process.join("ns/mnt"))
@@ -200,7 +232,7 @@ fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
             }
         }
     }
-    Ok(Some(living))
+    Ok(Ok(living))
 }
 
 fn inode(number: u64) -> Option<NetnsId> {

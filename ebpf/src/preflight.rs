@@ -80,16 +80,20 @@ pub fn preflight(store: &Store) -> Vec<Lack> {
         });
     }
     for (capability, name, why) in [
-        (Capability::CAP_BPF, "CAP_BPF", "load a BPF program"),
+        (
+            Capability::CAP_BPF,
+            "CAP_BPF (or CAP_SYS_ADMIN)",
+            "load the gate's BPF programs and maps",
+        ),
         (
             Capability::CAP_PERFMON,
-            "CAP_PERFMON",
+            "CAP_PERFMON (or CAP_SYS_ADMIN)",
             "have the kernel accept the gate's arithmetic, and trace sockets",
         ),
         (
             Capability::CAP_NET_ADMIN,
             "CAP_NET_ADMIN",
-            "attach it to a network namespace",
+            "attach the gate to a network namespace, and to change sysctls, routes and rules there",
         ),
     ] {
         // CAP_SYS_ADMIN stands in for both of BPF's (bpf_capable() and perfmon_capable() in

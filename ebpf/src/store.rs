@@ -112,6 +112,21 @@ impl Store {
         Ok(())
     }
 
+    /// Removes the directory of all gates' pins, unless there are any. For who leaves the machine for good.
+    pub fn remove_empty_pins(&self) -> io::Result<()> {
+        match fs::remove_dir(self.pins_root()) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn make_run_directory(&self) -> io::Result<()> {
         create_directories(&self.run)
     }

@@ -279,12 +279,8 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     }
 }
 
-/// Runs a program on a made-up packet, `repeat` times.
-pub(crate) fn test_run(
-    program: BorrowedFd<'_>,
-    packet: &TestPacket,
-    repeat: u32,
-) -> io::Result<TestRun> {
+/// Runs an `sk_lookup` program, ours or another, on a made-up packet, `repeat` times (`BPF_PROG_TEST_RUN`).
+pub fn test_run(program: BorrowedFd<'_>, packet: &TestPacket, repeat: u32) -> io::Result<TestRun> {
     let mut attr = blank();
     attr.test.prog_fd = program.as_raw_fd().cast_unsigned();
     attr.test.ctx_in = &raw const *packet as u64;

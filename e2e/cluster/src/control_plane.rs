@@ -1,4 +1,4 @@
-//! etcd and kube-apiserver, started, stopped and started again.
+//! etcd and kube-apiserver, started, stopped and started again; controllers and a scheduler, if need be.
 
 use std::{
     env,
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    Identity,
+    API_SERVICE, Identity,
     pki::{self, Pki},
     process::Process,
 };
@@ -33,19 +33,46 @@ const TRIES: u32 = 5;
 /// A control plane at work. Dropping it ends it and removes all it knew.
 pub struct ControlPlane {
     // Dropped in this order: the API server waits for etcd when it ends.
+    controllers: Vec<Process>,
     api_server: Option<Process>,
     etcd: Process,
     etcd_port: u16,
     port: u16,
+    kind: Kind,
     pki: Pki,
     admin: Identity,
     home: TempDir,
+}
+
+/// What a control plane is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An API server that keeps objects, and nobody who acts on them.
+    Storage,
+    /// Kubernetes: what is deployed gets pods, and pods get nodes and the tokens of their accounts.
+    Whole,
 }
 
 impl ControlPlane {
     /// Starts the programs named by `ETCD` and `KUBE_APISERVER`, or else those on PATH, and waits until
     /// they are ready.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_kind(Kind::Storage)
+    }
+
+    /// As [`ControlPlane::start`], and kube-controller-manager and kube-scheduler, by `KUBE_CONTROLLER_MANAGER` and
+    /// `KUBE_SCHEDULER`.
+    pub fn start_whole() -> anyhow::Result<Self> {
+        let mut control_plane = Self::start_kind(Kind::Whole)?;
+        let kubeconfig = control_plane.write_kubeconfig("controllers", &control_plane.admin())?;
+        for start in [start_controller_manager, start_scheduler] {
+            let process = start(control_plane.home.path(), &kubeconfig)?;
+            control_plane.controllers.push(process);
+        }
+        Ok(control_plane)
+    }
+
+    fn start_kind(kind: Kind) -> anyhow::Result<Self> {
         let home = tempfile::Builder::new()
             .prefix("vrfgate-cluster-")
             .tempdir()
@@ -59,12 +86,14 @@ impl ControlPlane {
         let admin = pki.user("admin", "system:masters")?;
         let (etcd, etcd_port) = start_somewhere(|port| start_etcd(home.path(), port))?;
         let (api_server, port) =
-            start_somewhere(|port| start_api_server(home.path(), port, etcd_port))?;
+            start_somewhere(|port| start_api_server(home.path(), port, etcd_port, kind))?;
         let mut control_plane = Self {
+            controllers: Vec::new(),
             api_server: Some(api_server),
             etcd,
             etcd_port,
             port,
+            kind,
             pki,
             admin,
             home,
@@ -167,6 +196,7 @@ impl ControlPlane {
             self.home.path(),
             self.port,
             self.etcd_port,
+            self.kind,
         )?);
         self.wait_until_ready()
     }
@@ -266,9 +296,9 @@ fn start_etcd(home: &Path, port: u16) -> anyhow::Result<Process> {
     Process::start("etcd", &program("ETCD", "etcd"), &arguments, &[], home)
 }
 
-fn start_api_server(home: &Path, port: u16, etcd_port: u16) -> anyhow::Result<Process> {
+fn start_api_server(home: &Path, port: u16, etcd_port: u16, kind: Kind) -> anyhow::Result<Process> {
     let file = |name: &str| home.join(name).display().to_string();
-    let arguments = [
+    let mut arguments = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         "--bind-address=127.0.0.1".to_owned(),
         "--advertise-address=127.0.0.1".to_owned(),
@@ -283,11 +313,36 @@ fn start_api_server(home: &Path, port: u16, etcd_port: u16) -> anyhow::Result<Pr
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         "--api-audiences=https://kubernetes.default.svc".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
-        // There is no controller manager that would make the accounts of namespaces.
-        "--disable-admission-plugins=ServiceAccount".to_owned(),
-        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        format!("--service-cluster-ip-range={API_SERVICE}/16"),
         "--allow-privileged=true".to_owned(),
     ];
+    if kind == Kind::Storage {
+        // There is no controller manager that would make the accounts of namespaces.
+        arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
+    }
     let program = program("KUBE_APISERVER", "kube-apiserver");
     Process::start("kube-apiserver", &program, &arguments, &[], home)
+}
+
+fn start_controller_manager(home: &Path, kubeconfig: &Path) -> anyhow::Result<Process> {
+    let file = |name: &str| home.join(name).display().to_string();
+    let arguments = [
+        format!("--kubeconfig={}", kubeconfig.display()),
+        // Pods know the API server by it.
+        format!("--root-ca-file={}", file("ca.crt")),
+        "--leader-elect=false".to_owned(),
+        "--secure-port=0".to_owned(),
+    ];
+    let program = program("KUBE_CONTROLLER_MANAGER", "kube-controller-manager");
+    Process::start("kube-controller-manager", &program, &arguments, &[], home)
+}
+
+fn start_scheduler(home: &Path, kubeconfig: &Path) -> anyhow::Result<Process> {
+    let arguments = [
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--leader-elect=false".to_owned(),
+        "--secure-port=0".to_owned(),
+    ];
+    let program = program("KUBE_SCHEDULER", "kube-scheduler");
+    Process::start("kube-scheduler", &program, &arguments, &[], home)
 }

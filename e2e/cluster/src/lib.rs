@@ -1,4 +1,5 @@
-//! A real Kubernetes control plane on loopback: etcd and kube-apiserver, with a PKI of its own.
+//! A real Kubernetes control plane on loopback: etcd and kube-apiserver, with a PKI of its own;
+//! kube-controller-manager and kube-scheduler, where pods run.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -24,5 +25,5 @@ pub use control_plane::{ControlPlane, free_port};
 pub use helm::Helm;
 pub use objects::{apply, apply_dry, token};
 pub use pages::Pages;
-pub use pki::{HOST_OF_VM, Identity};
+pub use pki::{API_SERVICE, HOST_OF_VM, Identity};
 pub use process::Process;

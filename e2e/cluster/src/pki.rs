@@ -11,6 +11,9 @@ use rcgen::{
 /// What a virtual machine on QEMU's user network calls the loopback of its host.
 pub const HOST_OF_VM: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
+/// The address of the Service `kubernetes`, by which pods know the API server.
+pub const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+
 /// A certificate and its key, both in PEM.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -44,10 +47,10 @@ impl Pki {
         self.authority.pem()
     }
 
-    /// A server on 127.0.0.1, for this host and for virtual machines on it.
+    /// A server on 127.0.0.1, for this host, for virtual machines on it and for their pods.
     pub fn server(&self) -> anyhow::Result<Identity> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-        for address in [Ipv4Addr::LOCALHOST, HOST_OF_VM] {
+        for address in [Ipv4Addr::LOCALHOST, HOST_OF_VM, API_SERVICE] {
             params
                 .subject_alt_names
                 .push(SanType::IpAddress(address.into()));

@@ -5,7 +5,7 @@ use std::fs;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::DeleteParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use vrfgate_cluster::HOST_OF_VM;
 use vrfgate_operator::api::NodeLeakState;
 
@@ -27,14 +27,14 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-const SERVED: &str = "reached \"served\"";
+pub const SERVED: &str = "reached \"served\"";
 const REFUSED: &str = "was refused";
 
 /// The port that the network configuration lists.
-const LISTED: u16 = 8080;
+pub const LISTED: u16 = 8080;
 
 /// A leak for pods of `upf` that opens one more port.
-fn opening(port: u16) -> String {
+pub fn opening(port: u16) -> String {
     format!(
         "vrf: BLUE, pods: {{podSelector: {{matchLabels: {{app: upf}}}}}},
          services: [{{name: more, protocol: TCP, port: {port}, addresses: [0.0.0.0/0]}}]"
@@ -94,35 +94,10 @@ impl<'a> Scene<'a> {
         .await
     }
 
-    /// Has the kubelet run a pod with an unmodified web server on some ports of 0.0.0.0, and returns its address.
+    /// Has the kubelet run a [`web_server`], and returns its address.
     async fn run_pod(&self, name: &str, app: &str) -> String {
-        let serve = "/bin/busybox httpd -h /www -p";
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "labels": {"app": app}},
-            "spec": {
-                "nodeName": NODE, "automountServiceAccountToken": false, "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{
-                    "name": "web", "image": "vrfgate.test/busybox:1", "imagePullPolicy": "Never",
-                    "command": ["/bin/busybox", "sh", "-c", format!(
-                        "{serve} 0.0.0.0:7070 && {serve} 0.0.0.0:9090 && exec {serve} 0.0.0.0:{LISTED} -f"
-                    )],
-                }],
-            },
-        });
-        create(&self.pods, pod).await;
-        eventually(&format!("the start of {name}"), async || {
-            let status = self.pods.get(name).await.unwrap().status;
-            let status = status.unwrap_or_default();
-            let containers = status.container_statuses.iter().flatten();
-            let running = containers.filter(|container| container.ready).count() == 1;
-            match status.pod_ip {
-                Some(address) if running => Ok(address),
-                address => Err(format!("{address:?}, running: {running}\n{}", said())),
-            }
-        })
-        .await
+        create(&self.pods, web_server(name, app)).await;
+        starts(&self.pods, name).await
     }
 
     /// Deletes a pod, and waits until the kubelet has taken it down.
@@ -182,7 +157,41 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn browse(address: &str, port: u16) -> String {
+/// A pod with an unmodified web server on some ports of 0.0.0.0.
+pub fn web_server(name: &str, app: &str) -> Value {
+    let serve = "/bin/busybox httpd -h /www -p";
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": app}},
+        "spec": {
+            "nodeName": NODE, "automountServiceAccountToken": false, "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{
+                "name": "web", "image": "vrfgate.test/busybox:1", "imagePullPolicy": "Never",
+                "command": ["/bin/busybox", "sh", "-c", format!(
+                    "{serve} 0.0.0.0:7070 && {serve} 0.0.0.0:9090 && exec {serve} 0.0.0.0:{LISTED} -f"
+                )],
+            }],
+        },
+    })
+}
+
+/// Waits until the one container of a pod runs, and returns the pod's address.
+pub async fn starts(pods: &Api<Pod>, name: &str) -> String {
+    eventually(&format!("the start of {name}"), async || {
+        let status = pods.get(name).await.unwrap().status;
+        let status = status.unwrap_or_default();
+        let containers = status.container_statuses.iter().flatten();
+        let running = containers.filter(|container| container.ready).count() == 1;
+        match status.pod_ip {
+            Some(address) if running => Ok(address),
+            address => Err(format!("{address:?}, running: {running}\n{}", said())),
+        }
+    })
+    .await
+}
+
+pub fn browse(address: &str, port: u16) -> String {
     format!("browse {address}:{port}")
 }
 

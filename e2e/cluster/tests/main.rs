@@ -14,6 +14,7 @@ mod replicas;
 mod suite;
 mod validation;
 mod vm;
+mod whole;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         real_node::tests(),
         replicas::tests(),
         kubelet::tests(),
+        whole::tests(),
     ]
     .concat();
     suite.run(&arguments, tests)

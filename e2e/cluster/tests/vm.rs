@@ -47,11 +47,11 @@ impl Vm {
     pub fn boot(kind: Kind) -> anyhow::Result<Self> {
         let directory = directory();
         let programs = directory.join("programs");
-        for earlier in [&programs, &logs()] {
+        for earlier in [&programs, &log_directory()] {
             let _ = fs::remove_dir_all(earlier);
         }
         fs::create_dir_all(programs.join("cni"))?;
-        fs::create_dir_all(logs())?;
+        fs::create_dir_all(log_directory())?;
         for name in ["vrfgate", "vrfgate-lab-node"] {
             strip(&program(name), &programs.join(name))?;
         }
@@ -68,7 +68,7 @@ impl Vm {
             "--rwdir", &text(&directory),
             "--", "bash", "-c", inside, "node", &text(&programs),
             "--told-by", &told_by, "--vrfgate", "/run/node/vrfgate",
-            "--kubeconfigs", &text(&directory), "--logs", &text(&logs()),
+            "--kubeconfigs", &text(&directory), "--logs", &text(&log_directory()),
         ].map(str::to_owned).to_vec();
         match kind {
             Kind::Router => arguments.push("router".to_owned()),
@@ -147,7 +147,7 @@ impl Vm {
 }
 
 /// What machine and test share.
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("node")
 }
 
@@ -156,19 +156,33 @@ pub fn kubeconfig(of: &str) -> PathBuf {
     directory().join(of).with_extension("kubeconfig")
 }
 
-fn logs() -> PathBuf {
+fn log_directory() -> PathBuf {
     directory().join("logs")
+}
+
+/// All logs, those of containers included.
+pub fn logs() -> Vec<(PathBuf, String)> {
+    let mut logs = Vec::new();
+    let mut directories = vec![log_directory()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if let Ok(log) = fs::read_to_string(&path) {
+                logs.push((path, log));
+            }
+        }
+    }
+    logs
 }
 
 /// The ends of all logs.
 pub fn said() -> String {
-    let logs = fs::read_dir(logs()).into_iter().flatten();
-    let ends = logs.filter_map(|log| {
-        let path = log.ok()?.path();
-        let log = fs::read_to_string(&path).ok()?;
+    let ends = logs().into_iter().map(|(path, log)| {
         let lines: Vec<&str> = log.lines().collect();
         let end = lines[lines.len().saturating_sub(20)..].join("\n");
-        Some(format!("{}:\n{end}\n", path.display()))
+        format!("{}:\n{end}\n", path.display())
     });
     ends.collect()
 }

@@ -1,8 +1,11 @@
 //! Whether the kernel would hand a packet to a socket that is bound to the packet's VRF.
 
-use vrfgate_abi::{ANY_IPV4, ANY_IPV6, IPV4, ListenerKey, ON_DEVICE, ON_SLAVE, UNBOUND};
+use vrfgate_abi::{ListenerKey, ON_DEVICE, ON_SLAVE, UNBOUND};
 
-use crate::{lookup::Lookup, tracked::LISTENERS};
+use crate::{
+    lookup::{Address, Key, Lookup},
+    tracked::LISTENERS,
+};
 
 /// Inode of the gate's own namespace, set by the loader: no helper tells it to an `sk_lookup` program.
 #[unsafe(no_mangle)]
@@ -16,41 +19,29 @@ static NETNS: u32 = 0;
 /// socket could have the packet instead. Where both kinds share a port of an address, the kernel decides.
 #[inline(always)]
 pub fn bound_listener_waits(packet: &Lookup<'_>) -> bool {
-    let mut key = ListenerKey {
-        // SAFETY: a constant of the loaded program. Volatile, or the compiler would take the value it has here.
-        netns: unsafe { core::ptr::read_volatile(&raw const NETNS) },
-        device: packet.ingress_ifindex(),
-        port: packet.local_port(),
-        protocol: packet.protocol(),
-        scope: ON_DEVICE,
-        address: packet.local_address(),
+    // SAFETY: a constant of the loaded program. Volatile, or the compiler would take the value it has here.
+    let netns = unsafe { core::ptr::read_volatile(&raw const NETNS) };
+    let exist = |scope, Address([a, b, c, d])| {
+        let device = if scope == UNBOUND {
+            0
+        } else {
+            packet.ingress_ifindex()
+        };
+        let service = Key::<7>::word(packet.local_port(), packet.protocol(), scope);
+        let key = Key([netns, device, service, a, b, c, d]);
+        // SAFETY: the counter is changed by others while it is read, but always as a whole.
+        unsafe { LISTENERS.get(key.of::<ListenerKey>()) }.is_some_and(|found| found.sockets != 0)
     };
-    if exist(&mut key, ON_DEVICE) {
+    let here = packet.local_address();
+    if exist(ON_DEVICE, here) {
         return true;
     }
-    if exist(&mut key, UNBOUND) {
+    if exist(UNBOUND, here) {
         return false;
     }
-    let on_slave = exist(&mut key, ON_SLAVE);
+    let on_slave = exist(ON_SLAVE, here);
 
-    key.address = if packet.family() == IPV4 {
-        ANY_IPV4
-    } else {
-        ANY_IPV6
-    };
-    exist(&mut key, ON_DEVICE)
-        || (on_slave || exist(&mut key, ON_SLAVE)) && !exist(&mut key, UNBOUND)
-}
-
-#[inline(always)]
-fn exist(key: &mut ListenerKey, scope: u8) -> bool {
-    let vrf = key.device;
-    if scope == UNBOUND {
-        key.device = 0;
-    }
-    key.scope = scope;
-    // SAFETY: the counter is changed by others while it is read, but always as a whole.
-    let exist = unsafe { LISTENERS.get(&*key) }.is_some_and(|listeners| listeners.sockets != 0);
-    key.device = vrf;
-    exist
+    let anywhere = packet.any_address();
+    exist(ON_DEVICE, anywhere)
+        || (on_slave || exist(ON_SLAVE, anywhere)) && !exist(UNBOUND, anywhere)
 }

@@ -26,7 +26,7 @@ use aya_ebpf::{
 use bound::bound_listener_waits;
 use lookup::Lookup;
 use maps::{Tally, find_rule, report, source_allowed, vrf_policy};
-use vrfgate_abi::{NO_RULE, RULE_RESTRICTED, TCP, VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP};
+use vrfgate_abi::{NO_RULE, RULE_RESTRICTED, VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP};
 
 #[sk_lookup]
 pub fn vrfgate(ctx: SkLookupContext) -> u32 {
@@ -52,7 +52,8 @@ fn decide(packet: &Lookup<'_>) -> u32 {
 
     // Through a VRF that no leak names, in a namespace where somebody had opened every socket to every VRF
     // before the gate came: that stays as it was.
-    if policy.flags & open_flag(packet.protocol()) != 0 {
+    let udp = packet.udp_mask();
+    if policy.flags & (VRF_OPEN_TCP & !udp | VRF_OPEN_UDP & udp) != 0 {
         return SK_PASS;
     }
 
@@ -80,15 +81,6 @@ fn decide(packet: &Lookup<'_>) -> u32 {
     Tally::of(policy.counter).not_allowed(audited);
     report(packet, closest, audited);
     if audited { SK_PASS } else { SK_DROP }
-}
-
-#[inline(always)]
-fn open_flag(protocol: u8) -> u32 {
-    if protocol == TCP {
-        VRF_OPEN_TCP
-    } else {
-        VRF_OPEN_UDP
-    }
 }
 
 #[panic_handler]

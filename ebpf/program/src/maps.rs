@@ -3,16 +3,16 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP},
-    btf_maps::{HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    btf_maps::{HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key as Prefix},
     helpers::bpf_ktime_get_ns,
     macros::btf_map,
 };
 use vrfgate_abi::{
     Counters, Event, LARGEST_BLOCK, PortBlock, PrefixRule, REFUSED, RuleKey, RuleValue, Source,
-    TCP, VRF_PREFIXES, VrfPolicy, WOULD_REFUSE,
+    VRF_PREFIXES, VrfPolicy, WOULD_REFUSE,
 };
 
-use crate::lookup::Lookup;
+use crate::lookup::{Address, Key, Lookup};
 
 /// Allocates entries as they come: a namespace with three rules must not pay for 100,000.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
@@ -47,33 +47,25 @@ pub fn vrf_policy(ifindex: u32) -> Option<&'static VrfPolicy> {
 #[inline(always)]
 pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static RuleValue> {
     let protocol = packet.protocol();
-    let mut blocks = if protocol == TCP {
-        policy.tcp_blocks
-    } else {
-        policy.udp_blocks
-    };
+    let udp = packet.udp_mask();
+    let mut blocks = policy.tcp_blocks & !udp | policy.udp_blocks & udp;
     let port = packet.local_port();
-    let mut key = RuleKey {
-        vrf: packet.ingress_ifindex(),
-        port,
-        protocol,
-        block: 0,
-        address: packet.local_address(),
-    };
+    let Address([a, b, c, d]) = packet.local_address();
+    let mut key = Key([packet.ingress_ifindex(), 0, a, b, c, d]);
     for size in 0..=LARGEST_BLOCK {
         if blocks == 0 {
             return None;
         }
         if blocks & 1 != 0 {
-            key.port = PortBlock::holding(port, size).first;
-            key.block = size;
+            key.0[1] = Key::<6>::word(PortBlock::holding(port, size).first, protocol, size);
+            let key: &RuleKey = key.of();
             // SAFETY: as in `vrf_policy`.
             if let Some(rule) = unsafe { RULES.get(key) } {
                 return Some(rule);
             }
             if policy.flags & VRF_PREFIXES != 0 {
-                let key = PrefixRule::of(&key, packet.family());
-                if let Some(rule) = PREFIX_RULES.get(&Key::new(PrefixRule::FULL_BITS, key)) {
+                let prefix = PrefixRule::of(key, packet.family());
+                if let Some(rule) = PREFIX_RULES.get(&Prefix::new(PrefixRule::FULL_BITS, prefix)) {
                     return Some(rule);
                 }
             }
@@ -86,8 +78,8 @@ pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static Rul
 /// Whether a restricted rule allows the packet's sender.
 #[inline(always)]
 pub fn source_allowed(packet: &Lookup<'_>, rule: u32) -> bool {
-    let client = Source::new(rule, packet.family(), packet.remote_address());
-    SOURCES.get(&Key::new(Source::FULL_BITS, client)).is_some()
+    let client = Source::new(rule, packet.family(), packet.remote_address().bytes());
+    SOURCES.get(&Prefix::new(Source::FULL_BITS, client)).is_some()
 }
 
 /// One slot of the counters, on this CPU. Without a slot (a number the loader never gives) nothing counts.
@@ -135,8 +127,8 @@ pub fn report(packet: &Lookup<'_>, rule: u32, audited: bool) {
             time_ns: unsafe { bpf_ktime_get_ns() },
             vrf: packet.ingress_ifindex(),
             rule,
-            remote: packet.remote_address(),
-            local: packet.local_address(),
+            remote: packet.remote_address().bytes(),
+            local: packet.local_address().bytes(),
             remote_port: packet.remote_port(),
             local_port: packet.local_port(),
             protocol: packet.protocol(),

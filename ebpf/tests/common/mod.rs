@@ -86,6 +86,10 @@ impl Sandbox {
             .join(self.netns().id().to_string())
     }
 
+    pub fn bpffs(&self) -> PathBuf {
+        self.directory.path().join("bpf")
+    }
+
     pub fn run_directory(&self) -> PathBuf {
         self.directory.path().join("run")
     }

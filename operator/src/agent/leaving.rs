@@ -47,6 +47,12 @@ pub async fn leave(
         }
     }
     info!("DaemonSet {daemon_set} is going");
+    if let Err(error) = store.remove_empty_pins() {
+        warn!(
+            "removing the directory of pins below {}: {error}",
+            store.bpffs().display()
+        );
+    }
     let store = store.clone();
     let done = spawn_blocking(move || wanted.uninstall(&store)).await;
     match done.map_err(Into::into).and_then(|done| done) {

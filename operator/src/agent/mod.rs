@@ -336,7 +336,11 @@ impl Agent {
         );
         let (pods, pod_leaks) = pods.outcomes();
         let outcomes = Outcomes {
-            leaks: outcomes.into_iter().chain(pod_leaks).collect(),
+            leaks: outcomes
+                .into_iter()
+                .chain(pod_leaks)
+                .map(Arc::new)
+                .collect(),
             pods,
         };
         reporter.tell(&edition.uid, edition.generation, outcomes);

@@ -1,6 +1,6 @@
 //! Writes the status of the `VrfGateNode`, as often as it takes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -34,7 +34,7 @@ struct News {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcomes {
     /// Of each leak, for the node or for pods.
-    pub leaks: Vec<LeakOutcome>,
+    pub leaks: Vec<Arc<LeakOutcome>>,
     /// Of each pod.
     pub pods: Vec<PodOutcome>,
 }

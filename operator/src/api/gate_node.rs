@@ -3,6 +3,8 @@
 //! The controller writes `spec`, with everything that takes a cluster to know already resolved; the agent
 //! of that node alone writes `status`. People read both, and write neither.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -42,7 +44,8 @@ pub struct VrfGateNodeSpec {
     // Written as a whole by one writer: the API server need not remember who owns which field of which leak,
     // which would take it longer than all the rest.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
-    pub leaks: Vec<GateLeak>,
+    // Many nodes have the same ones: who keeps them all can keep each once.
+    pub leaks: Vec<Arc<GateLeak>>,
     /// Pods of the node that leaks apply to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
@@ -56,7 +59,7 @@ pub struct VrfGateNodeSpec {
         "x-kubernetes-list-type" = "map",
         "x-kubernetes-list-map-keys" = ["name"]
     ))]
-    pub pod_leaks: Vec<GateLeak>,
+    pub pod_leaks: Vec<Arc<GateLeak>>,
 }
 
 /// A pod, and what its network namespace shall hold.
@@ -74,7 +77,7 @@ pub struct GatePod {
 }
 
 /// A leak as one node has to put it into force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateLeak {
     /// Name of the `VrfLeak`.
@@ -99,7 +102,7 @@ pub struct GateLeak {
 }
 
 /// A leak route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateRoute {
     /// As in `VrfLeak`.
@@ -113,7 +116,7 @@ pub struct GateRoute {
 }
 
 /// A return route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateReturnRoute {
     /// As in `VrfLeak`.
@@ -123,7 +126,7 @@ pub struct GateReturnRoute {
 }
 
 /// Ports opened on local addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateService {
     /// As in `VrfLeak`.
@@ -157,7 +160,7 @@ pub struct VrfGateNodeStatus {
     /// Every leak that the node holds anything of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
-    pub leaks: Vec<LeakOutcome>,
+    pub leaks: Vec<Arc<LeakOutcome>>,
     /// Pods of the node that hold a gate, or should.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
@@ -188,14 +191,14 @@ pub struct PodOutcome {
         "x-kubernetes-list-type" = "map",
         "x-kubernetes-list-map-keys" = ["name"]
     ))]
-    pub leaks: Vec<LeakOutcome>,
+    pub leaks: Vec<Arc<LeakOutcome>>,
     /// What a person should know, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
 /// What has become of one leak on one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeakOutcome {
     /// Name of the `VrfLeak`.
@@ -210,7 +213,7 @@ pub struct LeakOutcome {
 }
 
 /// What has become of a leak on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum NodeLeakState {
     /// Its services are open.

@@ -18,8 +18,8 @@ pub use decide::{Packet, PassReason, RefuseReason, Verdict};
 pub use desired::{Desired, GatedVrf, OpenService, Waiting, WaitingReason, compile};
 pub use facts::{Link, LinkKind, LocalAddress, LocalPrefix, NodeFacts};
 pub use fleet::{
-    Conflict, Endpoint, FleetLeak, FleetNode, FleetPod, NodePlan, PlacedLeak, PlannedPod,
-    PodSelector, Reference, Requirement, Selector, ServiceKey, plan_node,
+    Conflict, Endpoint, FleetLeak, FleetNode, FleetPod, NodePlan, PlacedLeak, PlannedPod, Planner,
+    PodSelector, Reference, Requirement, Selector, ServiceKey,
 };
 pub use leak::{Leak, Mode, Overlap, Replies, ReturnRoute, Route, Service};
 pub use names::{DeviceName, LeakName, NameError, ServiceName, VrfName};

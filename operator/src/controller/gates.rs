@@ -104,6 +104,7 @@ impl Gates {
                     debug!(node = name, "gate written");
                     self.metrics.wrote("gate");
                     gate.managed_fields_mut().clear();
+                    self.world.shared.share(&mut gate);
                     self.recent.note(name, Arc::new(gate));
                 }
                 Err(error) => {

@@ -6,11 +6,13 @@
 //! [`compile`](crate::compile); here is what takes an API server. Knows nothing of BPF and netlink.
 
 mod events;
+mod findings;
 mod gates;
 mod lease;
 mod metrics;
 mod pass;
 mod recent;
+mod shared;
 mod status;
 mod view;
 mod world;

@@ -1,6 +1,11 @@
 //! One look at the whole cluster: what shall be, and the writes that bring it about.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    marker::PhantomData,
+    sync::Arc,
+    time::Instant,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -14,16 +19,17 @@ use tracing::{error, info};
 use super::{
     MANAGER,
     events::{self, Events},
-    gates::{Gates, WantedGate, holds},
+    findings::findings,
+    gates::{Gates, WantedGate},
     metrics::Metrics,
     recent::Recent,
-    status::{self, Findings, Placement},
+    status,
     view::{View, ViewedLeak},
     world::World,
 };
 use crate::{
     api::{GateLeak, GatePod, VrfGateNode, VrfGateNodeSpec, VrfLeak, VrfLeakStatus},
-    compile::{FleetLeak, NodePlan, PlacedLeak, plan_node},
+    compile::{FleetLeak, Leak, NodePlan, PlacedLeak, Planner},
 };
 
 /// Keeps a leak until every node has let go of it.
@@ -74,29 +80,33 @@ impl Pass {
         let mut failures = self.hold_new_leaks(&mut view).await;
 
         let placed: Vec<FleetLeak> = view.leaks.iter().filter_map(placeable).cloned().collect();
-        let plans: BTreeMap<&str, NodePlan> = view
+        let mut planner = Planner::new(&placed, &view.endpoints);
+        let plans: BTreeMap<&str, Arc<NodePlan>> = view
             .nodes
             .iter()
             .map(|(name, viewed)| {
                 let pods = view.pods.get(name).map_or(&[][..], Vec::as_slice);
-                let plan = plan_node(&viewed.node, pods, &placed, &view.endpoints);
-                (name.as_str(), plan)
+                (name.as_str(), planner.plan(&viewed.node, pods))
             })
             .collect();
+        let mut wire = Wire::default();
         let wanted = plans
             .iter()
-            .filter_map(|(name, plan)| Some(((*name).to_owned(), wanted(&view, name, plan)?)))
+            .filter_map(|(name, plan)| {
+                Some(((*name).to_owned(), wanted(&view, name, plan, &mut wire)?))
+            })
             .collect();
         failures += self.gates.write(&wanted, leading).await;
 
         let gates = self.gates.current();
+        let mut found = findings(&view, &plans, &gates);
         let now = this_second();
         let mut ready = 0;
         for leak in &view.leaks {
             if !*leading.borrow() {
                 break;
             }
-            let findings = findings(leak, &view, &plans, &gates);
+            let findings = found.remove(&*leak.object.name_any()).unwrap_or_default();
             if is_deleted(&leak.object) && findings.held_by.is_empty() {
                 failures += self.let_go(&leak.object).await;
                 continue;
@@ -269,13 +279,35 @@ fn placeable(leak: &ViewedLeak) -> Option<&FleetLeak> {
     (is_held(&leak.object) && !is_deleted(&leak.object)).then_some(parsed)
 }
 
-fn wanted(view: &View, node: &str, plan: &NodePlan) -> Option<WantedGate> {
-    let gate_leaks = |placed: &[PlacedLeak]| {
-        let leaks = placed.iter();
-        leaks
-            .map(|placed| GateLeak::new(&placed.leak, placed.generation))
-            .collect()
-    };
+/// Leaks in their wire form, each made once for all nodes that have it.
+#[derive(Default)]
+struct Wire<'a> {
+    /// By where a leak is, which no other can be while the plans are there.
+    forms: HashMap<*const Leak, Arc<GateLeak>>,
+    plans: PhantomData<&'a NodePlan>,
+}
+
+impl<'a> Wire<'a> {
+    fn form(&mut self, placed: &'a PlacedLeak) -> Arc<GateLeak> {
+        let PlacedLeak { leak, generation } = placed;
+        let form = self
+            .forms
+            .entry(Arc::as_ptr(leak))
+            .or_insert_with(|| GateLeak::new(leak, *generation).into());
+        Arc::clone(form)
+    }
+
+    fn forms(&mut self, placed: &'a [PlacedLeak]) -> Vec<Arc<GateLeak>> {
+        placed.iter().map(|placed| self.form(placed)).collect()
+    }
+}
+
+fn wanted<'a>(
+    view: &View,
+    node: &str,
+    plan: &'a NodePlan,
+    wire: &mut Wire<'a>,
+) -> Option<WantedGate> {
     let pods = plan.pods.iter().map(|pod| GatePod {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
@@ -285,46 +317,9 @@ fn wanted(view: &View, node: &str, plan: &NodePlan) -> Option<WantedGate> {
     Some(WantedGate {
         node_uid: view.nodes.get(node)?.uid.clone(),
         spec: VrfGateNodeSpec {
-            leaks: gate_leaks(&plan.leaks),
+            leaks: wire.forms(&plan.leaks),
             pods: pods.collect(),
-            pod_leaks: gate_leaks(&plan.pod_leaks),
+            pod_leaks: wire.forms(&plan.pod_leaks),
         },
     })
-}
-
-fn findings<'a>(
-    leak: &ViewedLeak,
-    view: &View,
-    plans: &BTreeMap<&'a str, NodePlan>,
-    gates: &'a BTreeMap<String, Arc<VrfGateNode>>,
-) -> Findings<'a> {
-    let name = leak.object.name_any();
-    let mut findings = Findings::default();
-    for (node, plan) in plans {
-        let gate = gates.get(*node).map(|gate| &**gate);
-        if plan
-            .leaks
-            .iter()
-            .chain(&plan.pod_leaks)
-            .any(|placed| placed.leak.name.as_str() == name)
-        {
-            findings.nodes.insert(node, Placement::Asked(gate));
-        }
-        for conflict in &plan.conflicts {
-            if conflict.later.as_str() == name {
-                // A leak for pods may be in one pod's way and not in another's.
-                findings.nodes.insert(node, Placement::InConflict);
-            }
-            if conflict.later.as_str() == name || conflict.earlier.as_str() == name {
-                findings.conflicts.insert(conflict.error.to_string());
-            }
-        }
-        if gate.is_some_and(|gate| holds(gate, &name)) {
-            findings.held_by.push(node);
-        }
-    }
-    if let Ok(parsed) = &leak.parsed {
-        findings.dangling = status::dangling(parsed, &view.services);
-    }
-    findings
 }

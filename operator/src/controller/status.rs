@@ -8,36 +8,17 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
-use super::view::ViewedLeak;
+use super::{
+    findings::{Findings, Placement},
+    view::ViewedLeak,
+};
 use crate::{
-    api::{NodeCounts, NodeLeakState, VrfGateNode, VrfLeakStatus},
+    api::{NodeCounts, NodeLeakState, VrfLeakStatus},
     compile::{FleetLeak, ServiceKey},
 };
 
 /// Nodes named in a message; of a thousand, the first few are enough to begin with.
 const NAMED: usize = 5;
-
-/// What a leak has met.
-#[derive(Debug, Default)]
-pub struct Findings<'a> {
-    /// The nodes it applies to, each with what its gate is known to be.
-    pub nodes: BTreeMap<&'a str, Placement<'a>>,
-    /// Sentences about other leaks that can't be in force beside this one.
-    pub conflicts: BTreeSet<String>,
-    /// What it refers to that isn't there.
-    pub dangling: Vec<String>,
-    /// Nodes that have not let go of it, where it is about to be deleted.
-    pub held_by: Vec<&'a str>,
-}
-
-/// A leak on one node.
-#[derive(Clone, Copy, Debug)]
-pub enum Placement<'a> {
-    /// The node was asked to put it into force.
-    Asked(Option<&'a VrfGateNode>),
-    /// Another leak is in force there that it conflicts with.
-    InConflict,
-}
 
 /// The nodes by what has become of the leak there.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::{
-    core::v1::{Namespace, Node, Pod, PodSpec, PodStatus, Service},
+    core::v1::{Namespace, Node, NodeStatus, Pod, PodSpec, PodStatus, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{
@@ -22,7 +22,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, time::Instant};
 
-use super::metrics::Metrics;
+use super::{metrics::Metrics, shared::Shared};
 use crate::{
     api::{VrfGateNode, VrfLeak},
     outage::Outage,
@@ -32,6 +32,8 @@ use crate::{
 pub struct World {
     pub leaks: Store<VrfLeak>,
     pub gates: Store<VrfGateNode>,
+    /// What those have alike.
+    pub shared: Shared,
     pub nodes: Store<Node>,
     pub services: Store<Service>,
     pub slices: Store<EndpointSlice>,
@@ -70,6 +72,7 @@ pub struct Pods {
 impl World {
     /// Begins to watch, in the background.
     pub fn watch(client: &Client, metrics: &Arc<Metrics>, outage: &Outage) -> Self {
+        let shared = Shared::default();
         let changes = &Arc::new(Changes {
             notify: Notify::new(),
             since: Mutex::default(),
@@ -78,14 +81,19 @@ impl World {
         });
         Self {
             leaks: watch(client, changes, |_: &mut VrfLeak| {}),
-            gates: watch(client, changes, |_: &mut VrfGateNode| {}),
+            gates: watch(client, changes, {
+                let shared = shared.clone();
+                move |gate: &mut VrfGateNode| shared.share(gate)
+            }),
+            shared,
             // What isn't needed isn't kept: a node's list of images is larger than everything else.
             nodes: watch(client, changes, |node: &mut Node| {
+                node.metadata.annotations = None;
                 node.spec = None;
-                if let Some(status) = &mut node.status {
-                    status.images = None;
-                    status.conditions = None;
-                }
+                node.status = node.status.take().map(|status| NodeStatus {
+                    addresses: status.addresses,
+                    ..NodeStatus::default()
+                });
             }),
             services: watch(client, changes, |service: &mut Service| {
                 service.status = None;

@@ -37,14 +37,12 @@ fn collect_attachments(attachments: &Attachments) -> io::Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    let Some(living) = LivingNetns::now()? else {
-        BLIND.call_once(|| {
-            warn!(
-                "what pods leave that vanish isn't removed: not all processes of the machine can be seen from here; \
-                 run in its PID namespace (agent.hostPID in the Helm chart)"
-            );
-        });
-        return Ok(());
+    let living = match LivingNetns::now()? {
+        Ok(living) => living,
+        Err(unseen) => {
+            BLIND.call_once(|| warn!("what pods leave that vanish isn't removed: {unseen}"));
+            return Ok(());
+        }
     };
     for attachment in found {
         let netns = &attachment.netns;

@@ -101,14 +101,11 @@ async fn the_charts_version_is_that_of_the_programs(_: &Suite) {
 
 async fn the_agent_has_the_capabilities_that_are_listed_and_no_others(_: &Suite) {
     for (setting, capabilities) in [
-        (
-            "logLevel=info",
-            &["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN"][..],
-        ),
-        ("agent.pods.enabled=false", &["BPF", "NET_ADMIN", "PERFMON"]),
+        ("logLevel=info", &["NET_ADMIN", "SYS_ADMIN"][..]),
+        ("agent.pods.enabled=false", &["NET_ADMIN", "BPF", "PERFMON"]),
         (
             "agent.hostPID=true",
-            &["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN", "SYS_PTRACE"],
+            &["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
         ),
     ] {
         let objects = by_id(&template(&["--set", setting]).unwrap());

@@ -42,7 +42,7 @@ fn file(name: &str) -> PathBuf {
     PathBuf::from(CHART).join(name)
 }
 
-fn read(name: &str) -> String {
+pub fn read(name: &str) -> String {
     let path = file(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -57,6 +57,7 @@ pub struct Pods {
     known: BTreeMap<Cookie, Vec<Attachment>>,
     leaving: BTreeMap<Key, Instant>,
     heard: mpsc::Receiver<Heard>,
+    _place: socket::Place,
     changed: Arc<Notify>,
     read: Interval,
 }
@@ -74,6 +75,7 @@ pub enum PodStir {
 impl Pods {
     /// Listens for the plugin.
     pub fn start(store: &Store, steer_mask: MarkMask) -> anyhow::Result<Self> {
+        let (heard, place) = socket::listen(store)?;
         Ok(Self {
             store: store.clone(),
             attachments: Attachments::of(store),
@@ -82,7 +84,8 @@ impl Pods {
             gates: BTreeMap::new(),
             known: BTreeMap::new(),
             leaving: BTreeMap::new(),
-            heard: socket::listen(store)?,
+            heard,
+            _place: place,
             changed: Arc::new(Notify::new()),
             read: interval(READ_EVERY),
         })

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::PathBuf,
 };
 
@@ -30,10 +30,32 @@ pub struct Heard {
     pub done: oneshot::Sender<Result<(), String>>,
 }
 
+/// Where an agent listens. Dropped, it is gone, unless the next agent has come meanwhile.
+pub struct Place {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if fs::metadata(&self.path).is_ok_and(|there| there.ino() == self.inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            warn!("removing {}: {error}", self.path.display());
+        }
+    }
+}
+
 /// Begins to listen, in the place of an agent that may have been there before.
-pub fn listen(store: &Store) -> anyhow::Result<mpsc::Receiver<Heard>> {
+pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
     let path = store.run_directory().join("agent.sock");
-    let listener = bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+    let (listener, inode) = bind(&path)
+        .and_then(|listener| Ok((listener, fs::metadata(&path)?.ino())))
+        .with_context(|| format!("listening on {}", path.display()))?;
+    let place = Place {
+        path: path.clone(),
+        inode,
+    };
     let (tell, heard) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         loop {
@@ -48,7 +70,7 @@ pub fn listen(store: &Store) -> anyhow::Result<mpsc::Receiver<Heard>> {
             }
         }
     });
-    Ok(heard)
+    Ok((heard, place))
 }
 
 fn bind(path: &PathBuf) -> io::Result<UnixListener> {

@@ -1,5 +1,7 @@
 //! What has become of pods and of their leaks, in the words of `VrfGateNode`. Pure.
 
+use std::sync::Arc;
+
 use vrfgate_cni::Pod;
 
 use super::gate::State;
@@ -26,7 +28,7 @@ pub fn outcomes(
             pods.push(PodOutcome {
                 namespace: pod.namespace.clone(),
                 name: pod.name.clone(),
-                leaks: waiting.map(unattached).collect(),
+                leaks: waiting.map(|leak| unattached(leak).into()).collect(),
                 notes: vec![
                     "has no VRF that the CNI plugin vrfgate knows of: is the plugin in the network's chain, \
                      behind the one that makes the VRF?"
@@ -89,7 +91,7 @@ fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
     PodOutcome {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
-        leaks: leaks.collect(),
+        leaks: leaks.map(Arc::new).collect(),
         notes: notes.chain(failure.clone()).collect(),
     }
 }
@@ -98,7 +100,7 @@ fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
 fn sum(leak: &GateLeak, pods: &[PodOutcome]) -> LeakOutcome {
     let of_pods: Vec<(&PodOutcome, &LeakOutcome)> = pods
         .iter()
-        .flat_map(|pod| pod.leaks.iter().map(move |outcome| (pod, outcome)))
+        .flat_map(|pod| pod.leaks.iter().map(move |outcome| (pod, &**outcome)))
         .filter(|(_, outcome)| outcome.name == leak.name && outcome.generation == leak.generation)
         .collect();
     let mut sum = LeakOutcome {

@@ -45,7 +45,7 @@ fn asked(leaks: &[GateLeak]) -> VrfGateNodeSpec {
             uid: "u1".into(),
             leaks: leaks.iter().map(|leak| leak.name.clone()).collect(),
         }],
-        pod_leaks: leaks.to_vec(),
+        pod_leaks: leaks.iter().cloned().map(Into::into).collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one pod's namespace shall hold: what its network configurations say, and the leaks that select it. Pure.
 
-use std::num::NonZeroU16;
+use std::{num::NonZeroU16, sync::Arc};
 
 use vrfgate_cni::Attachment;
 
@@ -50,14 +50,14 @@ pub struct Settled {
 
 impl Wanted {
     /// Of the attachments of one namespace, and the pod as the `VrfGateNode` has it.
-    pub fn new(attachments: &[Attachment], pod: Option<&GatePod>, leaks: &[GateLeak]) -> Self {
+    pub fn new(attachments: &[Attachment], pod: Option<&GatePod>, leaks: &[Arc<GateLeak>]) -> Self {
         let names = pod.map_or(&[][..], |pod| &pod.leaks);
         let leaks = names
             .iter()
             .filter_map(|name| leaks.iter().find(|leak| leak.name == *name));
         Self {
             statics: attachments.iter().map(Static::new).collect(),
-            leaks: leaks.map(WantedLeak::new).collect(),
+            leaks: leaks.map(|leak| WantedLeak::new(leak)).collect(),
         }
     }
 

@@ -8,7 +8,7 @@ mod routes;
 mod selector;
 mod services;
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -40,7 +40,7 @@ enum Place {
 ///
 /// Everything that is wrong with the object.
 pub fn parse_local(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
-    parse(leak, Place::Machine).map(|parsed| parsed.leak)
+    parse(leak, Place::Machine).map(|parsed| Arc::unwrap_or_clone(parsed.leak))
 }
 
 /// Parses a leak of a cluster.
@@ -54,7 +54,7 @@ pub fn parse_cluster(leak: &VrfLeak) -> Result<FleetLeak, Vec<FieldError>> {
 
 /// Parses a leak that a controller has resolved for one node.
 pub(super) fn parse_resolved(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
-    parse(leak, Place::Node).map(|parsed| parsed.leak)
+    parse(leak, Place::Node).map(|parsed| Arc::unwrap_or_clone(parsed.leak))
 }
 
 fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
@@ -110,7 +110,7 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
 
     let parsed = || {
         Some(FleetLeak {
-            leak: Leak {
+            leak: Arc::new(Leak {
                 name: name?,
                 vrf: vrf_name?,
                 mode: mode?,
@@ -118,7 +118,7 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
                 return_routes,
                 replies: replies?,
                 services: services.direct,
-            },
+            }),
             generation: leak.metadata.generation.unwrap_or_default(),
             nodes: nodes?,
             pods: pod_selector?,

@@ -6,9 +6,11 @@ mod plan;
 mod pods;
 mod selector;
 
-pub use plan::{Conflict, Endpoint, FleetNode, NodePlan, PlacedLeak, ServiceKey, plan_node};
+pub use plan::{Conflict, Endpoint, FleetNode, NodePlan, PlacedLeak, Planner, ServiceKey};
 pub use pods::{FleetPod, PlannedPod, PodSelector};
 pub use selector::{Requirement, Selector};
+
+use std::sync::Arc;
 
 use super::{Leak, Prefix, ServiceName};
 
@@ -16,7 +18,7 @@ use super::{Leak, Prefix, ServiceName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetLeak {
     /// What applies to every node alike. Its services are those given directly.
-    pub leak: Leak,
+    pub leak: Arc<Leak>,
     /// Number of the object's edition.
     pub generation: i64,
     /// Which nodes.

@@ -1,10 +1,11 @@
 //! One node's part.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     net::IpAddr,
     num::NonZeroU16,
+    sync::Arc,
 };
 
 use super::{FleetLeak, FleetPod, PlannedPod, Reference, pods::plan_pods};
@@ -73,8 +74,8 @@ pub struct NodePlan {
 /// A leak on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedLeak {
-    /// The leak, with its references resolved.
-    pub leak: Leak,
+    /// The leak, with its references resolved. The same one for all nodes that it means the same for.
+    pub leak: Arc<Leak>,
     /// Number of the object's edition.
     pub generation: i64,
 }
@@ -90,25 +91,60 @@ pub struct Conflict {
     pub error: SetError,
 }
 
-/// What `node`, with its `pods`, has to put into force of all `leaks` of the cluster.
-///
-/// Of two leaks that conflict, the one that comes first in `leaks` is taken: give the oldest first, so that
-/// a new object never takes away what an old one gives.
-#[must_use]
-pub fn plan_node(
+/// Says of each node of a cluster what it has to put into force.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    leaks: &'a [FleetLeak],
+    endpoints: &'a BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
+    /// Plans of nodes with nothing of their own, by the leaks that apply.
+    alike: HashMap<Vec<usize>, Arc<NodePlan>>,
+}
+
+impl<'a> Planner<'a> {
+    /// For a cluster with these leaks, and these endpoints of its Services.
+    ///
+    /// Of two leaks that conflict, the one that comes first is taken: give the oldest first, so that a new object
+    /// never takes away what an old one gives.
+    #[must_use]
+    pub fn new(
+        leaks: &'a [FleetLeak],
+        endpoints: &'a BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
+    ) -> Self {
+        Self {
+            leaks,
+            endpoints,
+            alike: HashMap::new(),
+        }
+    }
+
+    /// What `node`, with its `pods`, has to put into force. Nodes that have to do the same get the same plan.
+    pub fn plan(&mut self, node: &FleetNode, pods: &[FleetPod]) -> Arc<NodePlan> {
+        let numbered = self.leaks.iter().enumerate();
+        let (numbers, leaks): (Vec<usize>, Vec<&FleetLeak>) =
+            numbered.filter(|(_, leak)| applies(leak, node)).unzip();
+        let alike = |leak: &&FleetLeak| leak.references.is_empty() && leak.pods.is_none();
+        if leaks.iter().all(alike) {
+            let plan = self.alike.entry(numbers);
+            Arc::clone(plan.or_insert_with(|| plan_node(node, &[], &leaks, self.endpoints).into()))
+        } else {
+            plan_node(node, pods, &leaks, self.endpoints).into()
+        }
+    }
+}
+
+/// Of leaks that all apply.
+fn plan_node(
     node: &FleetNode,
     pods: &[FleetPod],
-    leaks: &[FleetLeak],
+    leaks: &[&FleetLeak],
     endpoints: &BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
 ) -> NodePlan {
     let mut plan = NodePlan::default();
-    let (for_pods, for_node): (Vec<&FleetLeak>, Vec<&FleetLeak>) = leaks
-        .iter()
-        .filter(|leak| applies(leak, node))
-        .partition(|leak| leak.pods.is_some());
+    let (for_pods, for_node): (Vec<&FleetLeak>, Vec<&FleetLeak>) =
+        leaks.iter().partition(|leak| leak.pods.is_some());
     for candidate in for_node {
         let leak = resolve(candidate, node, endpoints);
-        let conflicts = conflicts(plan.leaks.iter().map(|placed| &placed.leak), &leak);
+        let conflicts = conflicts(plan.leaks.iter().map(|placed| &*placed.leak), &leak);
         if conflicts.is_empty() {
             plan.leaks.push(PlacedLeak {
                 leak,
@@ -145,8 +181,8 @@ fn resolve(
     leak: &FleetLeak,
     node: &FleetNode,
     endpoints: &BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
-) -> Leak {
-    let mut resolved = leak.leak.clone();
+) -> Arc<Leak> {
+    let mut resolved = Arc::clone(&leak.leak);
     for reference in &leak.references {
         let endpoints = endpoints.get(&reference.service).into_iter().flatten();
         for endpoint in endpoints.filter(|endpoint| runs_in_host(endpoint, node)) {
@@ -159,7 +195,7 @@ fn resolve(
                 .iter()
                 .any(|other| other.overlap(&service).is_some())
             {
-                resolved.services.push(service);
+                Arc::make_mut(&mut resolved).services.push(service);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The part of one node's pods.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{FleetLeak, NodePlan, PlacedLeak, Selector, plan::conflicts};
 use crate::compile::{Leak, LeakName};
@@ -84,7 +84,7 @@ pub(super) fn plan_pods(plan: &mut NodePlan, pods: &[FleetPod], leaks: &[&FleetL
     let used = leaks.iter().zip(in_use).filter(|(_, in_use)| *in_use);
     plan.pod_leaks = used
         .map(|(candidate, _)| PlacedLeak {
-            leak: candidate.leak.clone(),
+            leak: Arc::clone(&candidate.leak),
             generation: candidate.generation,
         })
         .collect();

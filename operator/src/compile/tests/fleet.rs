@@ -1,11 +1,14 @@
 //! Which part of a cluster's leaks each node has to put into force.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{ip, leak, tcp};
 use crate::compile::{
-    Endpoint, FleetLeak, FleetNode, FleetPod, Leak, Mode, NodePlan, PlannedPod, PodSelector,
-    Protocol, Reference, Requirement, Selector, ServiceKey, SetError, plan_node,
+    Endpoint, FleetLeak, FleetNode, FleetPod, Leak, Mode, NodePlan, PlannedPod, Planner,
+    PodSelector, Protocol, Reference, Requirement, Selector, ServiceKey, SetError,
 };
 
 fn node(name: &str, labels: &[(&str, &str)], addresses: &[&str]) -> FleetNode {
@@ -19,9 +22,19 @@ fn node(name: &str, labels: &[(&str, &str)], addresses: &[&str]) -> FleetNode {
     }
 }
 
+fn plan_node(
+    node: &FleetNode,
+    pods: &[FleetPod],
+    leaks: &[FleetLeak],
+    endpoints: &BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
+) -> NodePlan {
+    let plan = Planner::new(leaks, endpoints).plan(node, pods);
+    NodePlan::clone(&plan)
+}
+
 fn everywhere(leak: Leak) -> FleetLeak {
     FleetLeak {
-        leak,
+        leak: leak.into(),
         generation: 1,
         nodes: Selector::default(),
         pods: None,
@@ -280,7 +293,7 @@ fn of_leaks_in_conflict_the_first_is_put_into_force_and_the_rest_besides() {
 #[test]
 fn leaks_that_meet_on_no_node_are_in_no_conflict() {
     let mut auditing = everywhere(leak("b", "BLUE"));
-    auditing.leak.mode = Mode::Audit;
+    Arc::make_mut(&mut auditing.leak).mode = Mode::Audit;
     auditing.nodes = Selector(vec![Requirement::Exists("lab".to_owned())]);
     let leaks = [everywhere(leak("a", "BLUE")), auditing];
     let plan = plan_node(&node("n", &[], &[]), &[], &leaks, &BTreeMap::new());
@@ -303,4 +316,37 @@ fn a_leak_left_out_is_in_nobodys_way() {
         .map(|placed| placed.leak.name.as_str())
         .collect();
     assert_eq!(placed, ["a", "c"]);
+}
+
+#[test]
+fn nodes_that_have_to_do_the_same_get_the_same_plan_and_others_their_own() {
+    let mut to_edge = everywhere(leak("edge", "BLUE"));
+    to_edge.nodes = Selector(vec![Requirement::Exists("edge".to_owned())]);
+    let mut web = everywhere(leak("web", "GREEN"));
+    web.nodes = Selector(vec![Requirement::Exists("web".to_owned())]);
+    web.references.push(Reference {
+        name: "web".parse().unwrap(),
+        service: frontend(),
+        ports: Vec::new(),
+        sources: Vec::new(),
+    });
+    let leaks = [everywhere(leak("all", "RED")), to_edge, web];
+    let endpoints = BTreeMap::from([(
+        frontend(),
+        BTreeSet::from([endpoint("w1", "10.0.0.1", 80, "")]),
+    )]);
+    let mut planner = Planner::new(&leaks, &endpoints);
+    let mut plan =
+        |name, labels: &[(&str, &str)]| planner.plan(&node(name, labels, &["10.0.0.1"]), &[]);
+    let (core, other_core) = (plan("c1", &[]), plan("c2", &[]));
+    assert!(Arc::ptr_eq(&core, &other_core));
+    assert_eq!(core.leaks.len(), 1);
+    let edge = plan("e1", &[("edge", "")]);
+    assert_eq!(edge.leaks.len(), 2);
+    // A Service has its endpoints on one of them.
+    let (there, elsewhere) = (plan("w1", &[("web", "")]), plan("w2", &[("web", "")]));
+    assert_eq!(
+        there.leaks[1].leak.services.len(),
+        elsewhere.leaks[1].leak.services.len() + 1
+    );
 }

@@ -1,0 +1,146 @@
+//! The Debian package: what is in it, and what it says of itself.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use tempfile::TempDir;
+
+use crate::{VERSION, file_in, files_below, output, should_load_nothing};
+
+/// The package, taken apart: its files, and its control files below `DEBIAN`.
+struct Package {
+    home: TempDir,
+}
+
+impl Package {
+    #[track_caller]
+    fn unpacked() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        output(
+            Command::new("dpkg-deb")
+                .arg("--raw-extract")
+                .arg(file_in("DEB"))
+                .arg(home.path().join("root")),
+        );
+        Self { home }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.home.path().join("root").join(path)
+    }
+
+    #[track_caller]
+    fn control(&self, name: &str) -> String {
+        let path = self.path("DEBIAN").join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+}
+
+#[test]
+fn the_package_holds_what_a_machine_without_kubernetes_needs() {
+    let package = Package::unpacked();
+    let files = files_below(&package.path(""));
+    for path in [
+        "/usr/bin/vrfgate",
+        "/usr/lib/cni/vrfgate",
+        "/lib/systemd/system/vrfgate.service",
+        "/etc/vrfgate/blue.yaml.example",
+        "/usr/share/bash-completion/completions/vrfgate",
+        "/usr/share/zsh/vendor-completions/_vrfgate",
+        "/usr/share/fish/vendor_completions.d/vrfgate.fish",
+        "/usr/share/man/man1/vrfgate.1.gz",
+        "/usr/share/man/man1/vrfgate-run.1.gz",
+        "/usr/share/man/man1/vrfgate-clear.1.gz",
+        "/usr/share/doc/vrfgate/copyright",
+        "/usr/share/doc/vrfgate/changelog.gz",
+        "/usr/share/doc/vrfgate/third-party.txt.gz",
+    ] {
+        assert!(files.contains(path), "no {path} among {files:#?}");
+    }
+    let elsewhere: Vec<_> = files
+        .iter()
+        .filter(|path| {
+            let places = ["/DEBIAN/", "/etc/vrfgate/", "/usr/", "/lib/systemd/system/"];
+            !places.iter().any(|place| path.starts_with(place))
+        })
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+    assert_eq!(
+        package.control("conffiles"),
+        "/etc/vrfgate/blue.yaml.example\n"
+    );
+    let control = package.control("control");
+    assert!(
+        control.contains(&format!("Version: {VERSION}\n")),
+        "{control}"
+    );
+    assert!(!control.contains("\nDepends:"), "{control}");
+    for program in ["usr/bin/vrfgate", "usr/lib/cni/vrfgate"] {
+        should_load_nothing(&package.path(program));
+    }
+}
+
+#[test]
+fn the_example_is_a_leak_once_it_is_called_one() {
+    let package = Package::unpacked();
+    let example = package.path("etc/vrfgate/blue.yaml.example");
+    let text = fs::read_to_string(&example).unwrap();
+    let leaks = vrfgate_operator::api::read_leaks("blue.yaml", &text).unwrap();
+    assert_eq!(leaks.len(), 1);
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_takes() {
+    let package = Package::unpacked();
+    let root = package.path("");
+    // What a unit stands beside on every machine; none of them is what is looked at.
+    let units = root.join("lib/systemd/system");
+    for name in [
+        "sysinit.target",
+        "shutdown.target",
+        "local-fs.target",
+        "network-online.target",
+        "basic.target",
+    ] {
+        fs::write(units.join(name), "[Unit]\n").unwrap();
+    }
+    let kill = package.path("bin");
+    fs::create_dir(&kill)
+        .and_then(|()| fs::copy("/bin/kill", kill.join("kill")))
+        .unwrap();
+    let verified = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg("--man=no")
+        .arg("--root")
+        .arg(&root)
+        .arg("vrfgate.service")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn the_service_starts_only_where_there_are_leaks() {
+    let package = Package::unpacked();
+    let unit = fs::read_to_string(package.path("lib/systemd/system/vrfgate.service")).unwrap();
+    // Where the unit looks, below a directory of ours.
+    let etc = package.path("etc/vrfgate");
+    let conditions: Vec<String> = unit
+        .lines()
+        .filter(|line| line.starts_with("Condition"))
+        .map(|line| line.replace("/etc/vrfgate", &etc.to_string_lossy()))
+        .collect();
+    assert!(!conditions.is_empty());
+    let starts = || {
+        let mut analyze = Command::new("systemd-analyze");
+        let status = analyze.arg("condition").args(&conditions).output().unwrap();
+        status.status.success()
+    };
+
+    assert!(!starts(), "the example alone starts it");
+    for name in ["blue.yaml", "blue.yml", "blue.json"] {
+        fs::write(etc.join(name), "").unwrap();
+        assert!(starts(), "{name} doesn't start it");
+        fs::remove_file(etc.join(name)).unwrap();
+    }
+}

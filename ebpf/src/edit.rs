@@ -1,0 +1,176 @@
+//! A few rules that changed among many: found by comparing, so that putting them into force takes as long as the
+//! change is large, and not as long as the rule set is. Pure: touches no map.
+
+use std::collections::HashSet;
+
+use vrfgate_abi::{PortBlocks, VRF_PREFIXES, VrfPolicy};
+
+use crate::{
+    Rule, RuleSet, Vrf,
+    encode::{Tables, blocks_of},
+};
+
+/// More rules than these are not worth looking at one by one.
+const MOST: usize = 64;
+
+/// Rules that differ between two rule sets that are otherwise the same.
+pub(crate) struct Edit<'a> {
+    changed: Vec<Changed<'a>>,
+}
+
+struct Changed<'a> {
+    vrf: u32,
+    /// Among the rules of the VRF.
+    place: usize,
+    was: &'a Rule,
+    is: &'a Rule,
+}
+
+/// The entries that an [`Edit`] is about, before and after.
+pub(crate) struct Parts {
+    pub(crate) current: Tables,
+    pub(crate) target: Tables,
+}
+
+impl<'a> Edit<'a> {
+    /// `None` when more differs than the content of a few rules, or when rules overlap that didn't: then everything
+    /// has to be looked at.
+    pub(crate) fn between(former: &'a RuleSet, rules: &'a RuleSet) -> Option<Self> {
+        if former.vrfs.len() != rules.vrfs.len() {
+            return None;
+        }
+        let mut changed = Vec::new();
+        for ((was_number, was), (&number, is)) in former.vrfs.iter().zip(&rules.vrfs) {
+            let Vrf { name, mode, rules } = is;
+            if (*was_number, &was.name, was.mode) != (number, name, *mode)
+                || was.rules.len() != rules.len()
+            {
+                return None;
+            }
+            for (place, (was, is)) in was.rules.iter().zip(rules).enumerate() {
+                if was == is {
+                    continue;
+                }
+                // Names have slots of the counters: a new one has to be given some.
+                if was.name != is.name || changed.len() == MOST {
+                    return None;
+                }
+                if repeats_itself(is) || rules.iter().any(|other| may_overlap(is, other)) {
+                    return None;
+                }
+                changed.push(Changed {
+                    vrf: number,
+                    place,
+                    was,
+                    is,
+                });
+            }
+        }
+        Some(Self { changed })
+    }
+
+    /// What the edit comes to in a gate that holds `tables`. `None` when these don't tell where a rule is counted.
+    pub(crate) fn encode(&self, tables: &Tables, rules: &RuleSet) -> Option<Parts> {
+        let mut parts = Parts {
+            current: Tables::default(),
+            target: Tables::default(),
+        };
+        for &Changed { vrf, was, is, .. } in &self.changed {
+            let slot = tables.slot_of(vrf, was)?;
+            let former = *tables.vrfs.get(&vrf)?;
+            // What the rules add to the policy is told below, from all of them.
+            let mut ignored = former;
+            parts.current.add_rule(vrf, was, slot, &mut ignored);
+            parts.target.add_rule(vrf, is, slot, &mut ignored);
+            parts.current.vrfs.insert(vrf, former);
+            parts
+                .target
+                .vrfs
+                .insert(vrf, policy(former, &rules.vrfs.get(&vrf)?.rules));
+        }
+        Some(parts)
+    }
+
+    /// Where the edit is, for a rule set that is kept: VRF, place among its rules, and the rule.
+    pub(crate) fn rules(&self) -> Vec<(u32, usize, Rule)> {
+        self.changed
+            .iter()
+            .map(|changed| (changed.vrf, changed.place, changed.is.clone()))
+            .collect()
+    }
+}
+
+impl Parts {
+    /// Makes `tables` what the maps hold after the edit.
+    pub(crate) fn merge_into(self, tables: &mut Tables) {
+        let Self { current, target } = self;
+        for key in current.rules.keys() {
+            tables.rules.remove(key);
+        }
+        for key in current.prefix_rules.keys() {
+            tables.prefix_rules.remove(key);
+        }
+        for source in &current.sources {
+            tables.sources.remove(source);
+        }
+        let Tables {
+            vrfs,
+            rules,
+            prefix_rules,
+            sources,
+        } = target;
+        tables.vrfs.extend(vrfs);
+        tables.rules.extend(rules);
+        tables.prefix_rules.extend(prefix_rules);
+        tables.sources.extend(sources);
+    }
+}
+
+/// Whether a rule names an address twice, which is refused.
+fn repeats_itself(rule: &Rule) -> bool {
+    let addresses: HashSet<_> = rule.addresses.iter().collect();
+    addresses.len() < rule.addresses.len()
+}
+
+/// Whether two rules might open the same port of the same address. A yes is to be looked into.
+fn may_overlap(one: &Rule, other: &Rule) -> bool {
+    if one.name == other.name
+        || one.protocol != other.protocol
+        || one.ports.start() > other.ports.end()
+        || other.ports.start() > one.ports.end()
+    {
+        return false;
+    }
+    if !one.prefixes.is_empty() || !other.prefixes.is_empty() {
+        return true;
+    }
+    let [few, many] = if one.addresses.len() < other.addresses.len() {
+        [&one.addresses, &other.addresses]
+    } else {
+        [&other.addresses, &one.addresses]
+    };
+    if let [address] = few.as_slice() {
+        return many.contains(address);
+    }
+    let few: HashSet<_> = few.iter().collect();
+    many.iter().any(|address| few.contains(address))
+}
+
+/// The policy of a VRF that has these rules now.
+fn policy(former: VrfPolicy, rules: &[Rule]) -> VrfPolicy {
+    let mut policy = VrfPolicy {
+        flags: former.flags & !VRF_PREFIXES,
+        tcp_blocks: 0,
+        udp_blocks: 0,
+        ..former
+    };
+    for rule in rules {
+        if !rule.prefixes.is_empty() {
+            policy.flags |= VRF_PREFIXES;
+        }
+        for block in PortBlocks::new(*rule.ports.start(), *rule.ports.end()) {
+            *blocks_of(&mut policy, rule.protocol) |= 1 << block.size;
+        }
+    }
+    policy
+}

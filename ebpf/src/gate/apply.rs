@@ -1,0 +1,121 @@
+//! Rules into a gate that is there, while it decides.
+
+use super::Gate;
+use crate::{
+    Changes, Error, RuleSet,
+    attached::map_error,
+    edit::Edit,
+    encode::Tables,
+    slots::{Allocation, Slots},
+};
+
+/// What was changed, what the maps hold now, and the rules that this comes from.
+type Applied = (Changes, Tables, RuleSet);
+
+impl Gate {
+    /// Puts these rules into force, changing only what differs. On an error, what was in force stays.
+    pub fn apply(&mut self, rules: &RuleSet) -> Result<Changes, Error> {
+        // Taken, and put back only when all went well: after an error, the next call reads the maps again.
+        let former = (self.tables.take(), self.rules.take());
+        let (changes, tables, in_force) = if let (Some(tables), Some(former)) = former {
+            match self.edit(tables, former, rules)? {
+                Ok(edited) => edited,
+                Err(tables) => self.apply_all(&tables, rules)?,
+            }
+        } else {
+            let tables = self.read_maps()?;
+            self.apply_all(&tables, rules)?
+        };
+        self.open_sysctls(rules)?;
+        self.tables = Some(tables);
+        self.rules = Some(in_force);
+        Ok(changes)
+    }
+
+    /// Goes from what the maps hold to these rules, whatever they are.
+    fn apply_all(&mut self, current: &Tables, rules: &RuleSet) -> Result<Applied, Error> {
+        let mut allocation = Allocation::new(
+            &self.record.slots,
+            current.slots(),
+            self.attached.maps.counter_slots(),
+        );
+        let target = Tables::encode(rules, self.record.former, &mut allocation)?;
+        let (slots, fresh) = allocation.finish();
+        self.attached.maps.check_room(&target)?;
+        self.verify()?;
+        self.tracker.watch(&self.netns, &rules.slaves)?;
+
+        // Names are known before the maps use their slots, and for as long as they do.
+        self.save_slots(self.record.slots.union(&slots))?;
+        let reset = self.attached.maps.reset_counters(&fresh);
+        reset.map_err(|cause| map_error("changing", &self.netns, cause))?;
+        let changes = self.transition(current, &target, current)?;
+        self.save_slots(slots)?;
+        Ok((changes, target, rules.clone()))
+    }
+
+    /// Goes to these rules where only the content of a few differs from `former`; else gives the tables back.
+    fn edit(
+        &mut self,
+        mut tables: Tables,
+        mut former: RuleSet,
+        rules: &RuleSet,
+    ) -> Result<Result<Applied, Tables>, Error> {
+        let Some(edit) = Edit::between(&former, rules) else {
+            return Ok(Err(tables));
+        };
+        let Some(parts) = edit.encode(&tables, rules) else {
+            return Ok(Err(tables));
+        };
+        if !self.attached.maps.has_room_for(&tables, &parts.target) {
+            return Ok(Err(tables));
+        }
+        self.verify()?;
+        self.tracker.watch(&self.netns, &rules.slaves)?;
+        let changes = self.transition(&parts.current, &parts.target, &tables)?;
+        parts.merge_into(&mut tables);
+        for (vrf, place, rule) in edit.rules() {
+            if let Some(vrf) = former.vrfs.get_mut(&vrf) {
+                vrf.rules[place] = rule;
+            }
+        }
+        former.slaves.clone_from(&rules.slaves);
+        Ok(Ok((changes, tables, former)))
+    }
+
+    fn read_maps(&self) -> Result<Tables, Error> {
+        self.attached
+            .maps
+            .read()
+            .map_err(|cause| map_error("reading", &self.netns, cause))
+    }
+
+    /// Brings the maps from `current` to `target`; if the kernel won't have it, back to `all`, which they held, and of
+    /// which `current` may be a part.
+    ///
+    /// The way back may be refused too (no memory, say). Then the maps hold a part of the one and a part of
+    /// the other, all of it asked for at some time, and the next `apply` starts from there.
+    fn transition(
+        &mut self,
+        current: &Tables,
+        target: &Tables,
+        all: &Tables,
+    ) -> Result<Changes, Error> {
+        let maps = &mut self.attached.maps;
+        maps.transition(current, target)
+            .inspect_err(|_| {
+                let _ = maps
+                    .read()
+                    .and_then(|reached| maps.transition(&reached, all));
+            })
+            .map_err(|cause| map_error("changing", &self.netns, cause))
+    }
+
+    fn save_slots(&mut self, slots: Slots) -> Result<(), Error> {
+        if self.record.slots == slots {
+            return Ok(());
+        }
+        self.record.slots = slots;
+        self.save_record()
+    }
+}

@@ -1,0 +1,53 @@
+#!/bin/bash
+# Builds the programs that are handed out, `vrfgate` and `vrfgate-cni`: static, small, the same bytes wherever they are
+# built by the same compiler. Image and Debian package hold the very same ones. Prints one line, for `eval` or make:
+#
+#   programs.sh [--arch amd64|arm64] [--version VERSION]
+#
+#   PROGRAMS=DIR         target/packaging/VERSION-ARCH/programs
+#
+# Another --version than Cargo.toml's makes the programs of this tree with that version in them, for tests of upgrades.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+parse_options "$@"
+"$tools/packages.sh" build
+
+target=$(rust_target "$arch")
+built=$target_dir/packaging/$version-$arch/programs
+
+# Sources of another version: a copy, in which nothing but the version differs.
+tree=$root
+if [ "$version" != "$own_version" ]; then
+    tree=$target_dir/packaging/$version-source
+    mkdir -p "$tree"
+    (cd "$root" && tar -cf - Cargo.toml Cargo.lock cni e2e ebpf operator) | tar -C "$tree" -xf -
+    sed -i "s/^version = \"$own_version\"$/version = \"$version\"/" "$tree/Cargo.toml"
+    (cd "$tree" && quietly cargo update --workspace --offline) || die "could not give the sources version $version"
+fi
+
+toolchain=() flags=''
+if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+    [ "$arch" = arm64 ] || die "--arch $arch: only arm64 can be made on another architecture"
+    found=$("$tools/rust-arm64.sh")
+    eval "$found"
+    toolchain=("CC_${target//-/_}=$ARM64_LINKER" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$ARM64_LINKER")
+    [ -z "$ARM64_RUSTC" ] || toolchain+=("RUSTC=$ARM64_RUSTC")
+    [ -z "$ARM64_SYSROOT" ] || flags=" --sysroot=$ARM64_SYSROOT"
+fi
+
+# glibc, because Rust's musl target is not everywhere; and no path of the machine that builds goes in. Both flags
+# are the same for every version, so that what the programs are made of is built once.
+flags="-C target-feature=+crt-static$flags \
+--remap-path-prefix=$root=/vrfgate --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+# Without SOURCE_DATE_EPOCH, which C code of dependencies would be built anew for with every commit, to the same bytes.
+(cd "$tree" && env -u SOURCE_DATE_EPOCH "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile dist --target "$target" --target-dir "$target_dir" \
+    -p vrfgate-operator -p vrfgate-cni --bins) >&2 || die "could not build the programs for $target"
+
+mkdir -p "$built"
+for program in vrfgate vrfgate-cni; do
+    install -m 755 "$target_dir/$target/dist/$program" "$built/$program"
+done
+echo "PROGRAMS=$built"
