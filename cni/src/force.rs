@@ -28,7 +28,7 @@ pub fn bring_in_line(
         Err(error @ Error::NotInForce { .. }) => warn!("{error}; putting in a new one"),
         Err(error) => return Err(error),
     }
-    Gate::attach(store, netns.clone(), &rules, &Capacity::POD).map(drop)
+    Gate::attach(store, netns.clone(), &rules, &Capacity::of_pod(&rules)).map(drop)
 }
 
 /// Changes the gate that is there. False when there is none.

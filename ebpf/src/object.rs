@@ -1,5 +1,9 @@
 //! The BPF object of the gate, compiled in.
 
+use vrfgate_abi::PortBlocks;
+
+use crate::RuleSet;
+
 /// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
 pub(crate) const OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("VRFGATE_OBJECTS"), "/vrfgate.bpf.o"));
@@ -23,14 +27,31 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// For the gate of a pod, which has few addresses: a hash table's buckets are made, and paid for, at once.
-    pub const POD: Self = Self {
-        rules: 8192,
-        sources: 8192,
-        counters: 256,
-        events: 16_384,
-    };
+    /// For the gate of a pod, which has few addresses: a hash table's buckets are made, and paid for, at once. There
+    /// is room for twice what it begins with, and for some thousands in any case.
+    #[must_use]
+    pub fn of_pod(rules: &RuleSet) -> Self {
+        let most = Self::default();
+        let room = |needed: usize, most: u32| {
+            let twice = u32::try_from(needed.saturating_mul(2)).unwrap_or(most);
+            twice.clamp(LEAST.min(most), most)
+        };
+        let all = || rules.vrfs.values().flat_map(|vrf| &vrf.rules);
+        let entries = all().map(|rule| {
+            let (first, last) = (*rule.ports.start(), *rule.ports.end());
+            PortBlocks::new(first, last).count() * rule.addresses.len()
+        });
+        Self {
+            rules: room(entries.sum(), most.rules),
+            sources: room(all().map(|rule| rule.sources.len()).sum(), most.sources),
+            events: 16_384,
+            ..most
+        }
+    }
 }
+
+/// Entries that a pod has room for, however few it begins with.
+const LEAST: u32 = 8192;
 
 impl Default for Capacity {
     fn default() -> Self {
@@ -56,4 +77,51 @@ pub(crate) const fn fingerprint(object: &[u8]) -> u64 {
         i += 1;
     }
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{Mode, Protocol, Rule, Vrf};
+
+    fn rule(number: u16, addresses: usize) -> Rule {
+        Rule {
+            name: number.to_string(),
+            addresses: vec![[10, 0, 0, 1].into(); addresses],
+            prefixes: Vec::new(),
+            protocol: Protocol::Tcp,
+            ports: number..=number,
+            sources: Vec::new(),
+        }
+    }
+
+    fn capacity(rules: Vec<Rule>) -> Capacity {
+        let vrf = Vrf {
+            name: "BLUE".to_owned(),
+            mode: Mode::Enforce,
+            rules,
+        };
+        Capacity::of_pod(&RuleSet {
+            vrfs: BTreeMap::from([(1, vrf)]),
+            slaves: BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn a_pod_has_room_for_twice_its_rules_and_for_no_more_than_a_host() {
+        assert_eq!(capacity(vec![rule(80, 1)]).rules, LEAST);
+        assert_eq!(
+            capacity((1..=1000).map(|port| rule(port, 10)).collect()).rules,
+            20_000
+        );
+        let most = Capacity::default();
+        assert_eq!(capacity(vec![rule(80, 100_000)]).rules, most.rules);
+        assert_eq!(
+            capacity(Vec::new()).counters,
+            most.counters,
+            "one a service, and there may be hundreds"
+        );
+    }
 }

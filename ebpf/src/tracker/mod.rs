@@ -32,6 +32,7 @@ use crate::{
     error::{Doing, causes},
     open_sockets,
     store::{Lock, Pins},
+    sys,
 };
 
 /// How often sockets are looked at while tracing programs watch them, too: they miss a socket that is bound to
@@ -74,6 +75,8 @@ impl Tracker {
             pins.publish(&staging).doing(doing)?;
         }
         let tracing = programs::attach(&pins)?;
+        // The types of the whole kernel may have been in it, tens of megabytes, and whoever keeps a gate lives long.
+        sys::give_back_memory();
         let maps = TrackerMaps::open(&pins)
             .and_then(|mut maps| maps.register(netns).map(|()| maps))
             .map_err(|cause| tracker_error("opening", &cause))?;
