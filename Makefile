@@ -23,7 +23,7 @@ test:
 # The inner loop: pure code, the BPF program and the loader on this kernel.
 test-unit:
 	$(TOOLS)/packages.sh build lab
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 # The CNI plugin's table of answers, beside a plugin of the specification's authors.
 test-cni:

@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use caps::{CapSet, Capability};
+
 use crate::{
     Error, Netns, NetnsId, Store,
     error::Doing,
@@ -42,7 +44,7 @@ pub fn collect_orphans(store: &Store) -> Result<Vec<NetnsId>, Error> {
     if traces.is_empty() {
         return Ok(Vec::new());
     }
-    let Ok(living) = living().doing(|| "looking for network namespaces in /proc".into())? else {
+    let Some(living) = living().doing(|| "looking for network namespaces in /proc".into())? else {
         return Ok(Vec::new());
     };
     let mut collected = Vec::new();
@@ -64,7 +66,7 @@ pub fn collect_orphan(store: &Store, id: NetnsId) -> Result<Fate, Error> {
     let fate = collect_dead(store, id)?;
     if fate == Fate::Ending {
         let living = living().doing(|| "looking for network namespaces in /proc".into())?;
-        if living.is_ok_and(|living| living.contains_key(&id)) {
+        if living.is_some_and(|living| living.contains_key(&id)) {
             return Ok(Fate::Alive);
         }
     }
@@ -102,7 +104,17 @@ pub struct LivingNetns(BTreeMap<NetnsId, PathBuf>);
 impl LivingNetns {
     /// Those that there are now, where this process can see all processes of the machine.
     pub fn now() -> io::Result<Result<Self, Unseen>> {
-        Ok(living()?.map(Self))
+        let Some(living) = living()? else {
+            return Ok(Err(Unseen::Elsewhere));
+        };
+        // Asked of the kernel, not of the processes: it may hide one or the other even from who has it.
+        let sees = caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_PTRACE)
+            .map_err(io::Error::other)?;
+        Ok(if sees {
+            Ok(Self(living))
+        } else {
+            Err(Unseen::Refused)
+        })
     }
 
     /// Whether a namespace is certainly not among them. Its number may have been given to another one, its cookie
@@ -189,10 +201,11 @@ fn is_attached(pins: &Pins) -> Result<bool, Error> {
 /// every process.
 const ALL_PROCESSES: u64 = 0xEFFF_FFFC;
 
-/// The network namespaces that a process or a name is in, and a path to each.
-fn living() -> io::Result<Result<BTreeMap<NetnsId, PathBuf>, Unseen>> {
+/// The network namespaces that a process or a name is in, and a path to each. `None` where not all processes are to be
+/// found.
+fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
     if fs::metadata("/proc/self/ns/pid")?.ino() != ALL_PROCESSES {
-        return Ok(Err(Unseen::Elsewhere));
+        return Ok(None);
     }
     let mut living = BTreeMap::new();
     let mut mount_namespaces = HashSet::new();
@@ -204,19 +217,11 @@ fn living() -> io::Result<Result<BTreeMap<NetnsId, PathBuf>, Unseen>> {
         {
             continue;
         }
-        // Whatever else can't be read in the following belongs to a process that has ended.
+        // Whatever can't be read in the following belongs to a process that has ended.
         for thread in fs::read_dir(process.join("task")).into_iter().flatten() {
             let path = thread?.path().join("ns/net");
-            match fs::metadata(&path) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Ok(Err(Unseen::Refused));
-                }
-                Err(_) => {}
-                Ok(net) => {
-                    if let Some(id) = inode(net.ino()) {
-                        living.entry(id).or_insert(path);
-                    }
-                }
+            if let Some(id) = fs::metadata(&path).ok().and_then(|net| inode(net.ino())) {
+                living.entry(id).or_insert(path);
             }
         }
         let mounts = fs::metadata(process.join("ns/mnt"))
@@ -232,7 +237,7 @@ fn living() -> io::Result<Result<BTreeMap<NetnsId, PathBuf>, Unseen>> {
             }
         }
     }
-    Ok(Ok(living))
+    Ok(Some(living))
 }
 
 fn inode(number: u64) -> Option<NetnsId> {
