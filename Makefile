@@ -49,7 +49,7 @@ test-kernels:
 test-packaging:
 	$(TOOLS)/packages.sh build image deb
 	image=$$(operator/packaging/image.sh) && deb=$$(operator/packaging/deb.sh) && \
-	env "$$image" "$$deb" cargo test -p vrfgate-e2e --test packaging -- --nocapture
+	env "$$image" "$$deb" cargo test --workspace --test packaging -- --nocapture
 
 # The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
 # TESTS=part of a name.

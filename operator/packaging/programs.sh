@@ -6,6 +6,8 @@
 #
 #   PROGRAMS=DIR         target/packaging/VERSION-ARCH/programs
 #
+# VRFGATE_PROFILE=dev builds them quickly, for tests.
+#
 # Another --version than Cargo.toml's makes the programs of this tree with that version in them, for tests of upgrades.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -17,6 +19,7 @@ parse_options "$@"
 
 target=$(rust_target "$arch")
 built=$target_dir/packaging/$version-$arch/programs
+profile=${VRFGATE_PROFILE:-dist}
 
 # Sources of another version: a copy, in which nothing but the version differs.
 tree=$root
@@ -43,11 +46,13 @@ fi
 flags="-C target-feature=+crt-static$flags \
 --remap-path-prefix=$root=/vrfgate --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 # Without SOURCE_DATE_EPOCH, which C code of dependencies would be built anew for with every commit, to the same bytes.
-(cd "$tree" && env -u SOURCE_DATE_EPOCH "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile dist --target "$target" --target-dir "$target_dir" \
+(cd "$tree" && env -u SOURCE_DATE_EPOCH "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile "$profile" --target "$target" --target-dir "$target_dir" \
     -p vrfgate-operator -p vrfgate-cni --bins) >&2 || die "could not build the programs for $target"
 
 mkdir -p "$built"
 for program in vrfgate vrfgate-cni; do
-    install -m 755 "$target_dir/$target/dist/$program" "$built/$program"
+    install -m 755 "$target_dir/$target/${profile/#dev/debug}/$program" "$built/$program"
+    # Cargo has done so in the profile that is handed out.
+    [ "$profile" = dist ] || strip "$built/$program"
 done
 echo "PROGRAMS=$built"

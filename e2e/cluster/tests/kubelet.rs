@@ -131,7 +131,7 @@ impl<'a> Scene<'a> {
         eventually(&format!("{leak} in the status of {NODE}"), async || {
             let gate = self.kit.gates.get(NODE).await.unwrap();
             let status = gate.status.unwrap_or_default();
-            let holds = |outcome: &vrfgate_operator::api::LeakOutcome| {
+            let holds = |outcome: &std::sync::Arc<vrfgate_operator::api::LeakOutcome>| {
                 outcome.name == leak && outcome.state == NodeLeakState::InForce
             };
             let pods: Vec<&str> = status
