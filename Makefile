@@ -7,7 +7,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit test-packaging test-capabilities image deb sbom
+.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit test-packaging test-release image deb sbom
 
 all:
 	cargo build --release
@@ -54,22 +54,24 @@ test-packaging:
 # The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
 # TESTS=part of a name.
 CLUSTER := -p vrfgate-operator -p vrfgate-cni -p vrfgate-e2e -p vrfgate-cluster
-KUBERNETES := $(TOOLS)/kubernetes.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubelet && $(TOOLS)/containerd.sh && \
+PROGRAMS := etcd kube-apiserver kubelet
+KUBERNETES = $(TOOLS)/kubernetes.sh $(PROGRAMS) && $(TOOLS)/containerd.sh && \
 	$(TOOLS)/cni-plugins.sh && $(TOOLS)/helm.sh
 test-k8s:
-	$(TOOLS)/packages.sh build lab vm image
+	$(TOOLS)/packages.sh build lab vm
 	{ $(KUBERNETES); } >/dev/null
 	$(TOOLS)/kernels.sh 6.12 >/dev/null
 	cargo build $(CLUSTER) --bins --test cluster
+	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(or $(TESTS),--skip a_release)
+
+# The chart and the image on a whole cluster with a real node: installed, upgraded, uninstalled; and the agent without
+# each of its capabilities. Twenty minutes in an emulated machine, and so not part of `make test`.
+test-release:
+	$(TOOLS)/packages.sh image
 	operator/packaging/image.sh >/dev/null
 	operator/packaging/image.sh --version 99.0.0-next >/dev/null
-	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(or $(TESTS),$(LONG:%=--skip %))
-
-# What takes a capability away from the agent at a time, and waits for what it says: ten minutes in an emulated machine,
-# and so not part of `make test`.
-LONG := exactly_the_capabilities
-test-capabilities:
-	$(MAKE) test-k8s TESTS=$(LONG)
+	$(MAKE) test-k8s TESTS=$(or $(TESTS),a_release) \
+		PROGRAMS="$(PROGRAMS) kube-controller-manager kube-scheduler"
 
 # Every benchmark, and the README's figures drawn anew. Results are in target/bench.
 bench: bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet
