@@ -4,9 +4,10 @@
 use std::{io, path::Path};
 
 use aya::maps::{
-    HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, lpm_trie::Key,
+    Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf,
+    lpm_trie::Key,
 };
-use vrfgate_abi::{Counters, Event, PrefixRule, RuleKey, RuleValue, Source, VrfPolicy};
+use vrfgate_abi::{Counters, Event, PrefixRule, RuleKey, RuleValue, Source, VrfMarks, VrfPolicy};
 
 use crate::{
     RuleError,
@@ -15,6 +16,7 @@ use crate::{
 };
 
 /// Names of the maps, in the BPF object and as pins.
+pub(crate) const VRF_MARKS: &str = "vrf_marks";
 pub(crate) const VRFS: &str = "vrfs";
 pub(crate) const RULES: &str = "rules";
 pub(crate) const PREFIX_RULES: &str = "prefix_rules";
@@ -24,8 +26,17 @@ pub(crate) const EVENTS: &str = "events";
 /// The tracker's, pinned by each gate that uses it.
 pub(crate) const LISTENERS: &str = "listeners";
 /// Those that a gate shares with no other.
-pub(crate) const OWN: [&str; 6] = [VRFS, RULES, PREFIX_RULES, SOURCES, COUNTERS, EVENTS];
-pub(crate) const ALL: [&str; 7] = [
+pub(crate) const OWN: [&str; 7] = [
+    VRF_MARKS,
+    VRFS,
+    RULES,
+    PREFIX_RULES,
+    SOURCES,
+    COUNTERS,
+    EVENTS,
+];
+pub(crate) const ALL: [&str; 8] = [
+    VRF_MARKS,
     VRFS,
     RULES,
     PREFIX_RULES,
@@ -40,6 +51,7 @@ const ALLOWED: u8 = 1;
 
 /// Typed handles on the maps of one gate.
 pub(crate) struct Maps {
+    vrf_marks: Array<MapData, VrfMarks>,
     vrfs: HashMap<MapData, u32, VrfPolicy>,
     rules: HashMap<MapData, RuleKey, RuleValue>,
     prefix_rules: LpmTrie<MapData, PrefixRule, RuleValue>,
@@ -82,6 +94,7 @@ impl Maps {
             sources: capacity(&sources)?,
         };
         Ok(Self {
+            vrf_marks: map(VRF_MARKS)?.try_into()?,
             vrfs: vrfs.try_into()?,
             rules: rules.try_into()?,
             prefix_rules: prefix_rules.try_into()?,
@@ -245,13 +258,22 @@ impl Maps {
         Ok(written)
     }
 
-    /// Gives each VRF its new policy, but keeps the block sizes that old rules are still found by. Returns
+    /// Gives each VRF its mark and its new policy, but keeps the block sizes that old rules are still found by. Returns
     /// what it wrote.
     fn widen_policies(
         &mut self,
         current: &Tables,
         target: &Tables,
     ) -> Result<Vec<(u32, VrfPolicy)>, MapError> {
+        let mut marks = self.vrf_marks.get(&0, 0)?;
+        let former = marks;
+        for &ifindex in target.vrfs.keys() {
+            marks.mark(ifindex);
+        }
+        if marks != former {
+            self.vrf_marks.set(0, marks, 0)?;
+        }
+
         let mut widened = Vec::new();
         for (&ifindex, policy) in &target.vrfs {
             let former = current.vrfs.get(&ifindex);
@@ -283,6 +305,14 @@ impl Maps {
         let gone: Vec<u32> = missing(current.vrfs.keys(), |vrf| target.vrfs.contains_key(vrf));
         for ifindex in &gone {
             absent_is_fine(self.vrfs.remove(ifindex))?;
+        }
+        if !gone.is_empty() {
+            // Of all that are left: a mark may be that of two.
+            let mut marks = VrfMarks::default();
+            for ifindex in self.vrfs.keys() {
+                marks.mark(ifindex?);
+            }
+            self.vrf_marks.set(0, marks, 0)?;
         }
         Ok(gone.len())
     }

@@ -30,6 +30,27 @@ fn a_packet_from_no_vrf_passes_whatever_the_rules() {
 }
 
 #[test]
+fn a_vrf_stays_closed_when_one_whose_ifindex_is_65536_higher_comes_and_goes() {
+    let sandbox = Sandbox::new();
+    let alone = vrf(0, Mode::Enforce, vec![]);
+    let mut both = vrf(1 << 16, Mode::Enforce, vec![]);
+    both.vrfs.get_mut(&(1 << 16)).unwrap().name = "RED".into();
+    both.vrfs.extend(alone.vrfs.clone());
+
+    let mut gate = sandbox.attach(&alone);
+    for rules in [&both, &alone, &both] {
+        gate.apply(rules).unwrap();
+        assert_eq!(
+            verdict(&gate, Tcp, "192.0.2.1:80", "10.0.0.2:4000"),
+            DROP,
+            "{rules:?}"
+        );
+    }
+    gate.apply(&RuleSet::default()).unwrap();
+    assert_eq!(verdict(&gate, Tcp, "192.0.2.1:80", "10.0.0.2:4000"), PASS);
+}
+
+#[test]
 fn only_the_listed_address_port_and_protocol_get_in() {
     let sandbox = Sandbox::new();
     let gate = sandbox.attach(&vrf(

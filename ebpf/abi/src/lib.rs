@@ -23,7 +23,7 @@ pub use listeners::{
 };
 
 /// Version of the map layout. Part of the pin path, so that a layout is never read as another.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// `IPPROTO_TCP` of `<linux/in.h>`.
 pub const TCP: u8 = 6;
@@ -73,6 +73,48 @@ pub struct VrfPolicy {
     pub tcp_blocks: u32,
     /// The same for UDP. Zero skips every rule look-up.
     pub udp_blocks: u32,
+}
+
+/// The one value of the `vrf_marks` map: which devices may be in `vrfs`, so that all traffic that isn't a VRF's pays
+/// for a look at one byte rather than for a hash.
+///
+/// A mark stands for every ifindex that is equal to it modulo 65,536: without one there is no policy, with one there
+/// may be. Marks come before policies and go after them, and a byte is written whole: at no moment does a policy lack
+/// its mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct VrfMarks {
+    bits: [u8; Self::BYTES],
+}
+
+impl VrfMarks {
+    const BYTES: usize = 1 << 13;
+
+    /// Whether a device may have a policy.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_hold(&self, ifindex: u32) -> bool {
+        self.bits[Self::byte(ifindex)] >> (ifindex & 7) & 1 != 0
+    }
+
+    /// Marks a device.
+    pub const fn mark(&mut self, ifindex: u32) {
+        self.bits[Self::byte(ifindex)] |= 1 << (ifindex & 7);
+    }
+
+    #[inline(always)]
+    const fn byte(ifindex: u32) -> usize {
+        (ifindex >> 3) as usize & (Self::BYTES - 1)
+    }
+}
+
+impl Default for VrfMarks {
+    /// No marks.
+    fn default() -> Self {
+        Self {
+            bits: [0; Self::BYTES],
+        }
+    }
 }
 
 /// Key of the `rules` map: one block of ports of one local address, as seen from one VRF.
@@ -253,6 +295,7 @@ pub const fn map_ipv4([a, b, c, d]: [u8; 4]) -> [u8; 16] {
 // The maps outlive the process that made them: a size that drifts is a layout that drifts.
 const _: () = {
     assert!(size_of::<VrfPolicy>() == 16);
+    assert!(size_of::<VrfMarks>() == 8192);
     assert!(size_of::<RuleKey>() == 24);
     assert!(size_of::<PrefixRule>() == 28);
     assert!(size_of::<RuleValue>() == 8);

@@ -4,13 +4,15 @@ use aya::Pod;
 
 use crate::{
     Counters, ListenerKey, Listeners, PrefixRule, RuleKey, RuleValue, SlaveKey, SocketOffsets,
-    Source, TrackedSocket, VrfPolicy,
+    Source, TrackedSocket, VrfMarks, VrfPolicy,
 };
 
 // SAFETY: each type below is `repr(C)`, holds only integers and arrays of integers, and has no padding
 // (the sizes asserted in lib.rs equal the sums of the fields), so every byte pattern is a valid value and
 // every byte of a value is defined.
 unsafe impl Pod for VrfPolicy {}
+// SAFETY: as above.
+unsafe impl Pod for VrfMarks {}
 // SAFETY: as above.
 unsafe impl Pod for RuleKey {}
 // SAFETY: as above.

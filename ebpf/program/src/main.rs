@@ -45,7 +45,7 @@ pub fn vrfgate_guard(ctx: SkLookupContext) -> u32 {
 
 #[inline(always)]
 fn decide(packet: &Lookup<'_>) -> u32 {
-    // 1. Not through a VRF: none of our business. The one hash miss that all other traffic pays.
+    // 1. Not through a VRF: none of our business. All that other traffic pays is a look at one bit.
     let Some(policy) = vrf_policy(packet.ingress_ifindex()) else {
         return SK_PASS;
     };

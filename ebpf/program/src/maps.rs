@@ -3,19 +3,22 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP},
-    btf_maps::{HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key as Prefix},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key as Prefix},
     helpers::bpf_ktime_get_ns,
     macros::btf_map,
 };
 use vrfgate_abi::{
     Counters, Event, LARGEST_BLOCK, PortBlock, PrefixRule, REFUSED, RuleKey, RuleValue, Source,
-    VRF_PREFIXES, VrfPolicy, WOULD_REFUSE,
+    VRF_PREFIXES, VrfMarks, VrfPolicy, WOULD_REFUSE,
 };
 
 use crate::lookup::{Address, Key, Lookup};
 
 /// Allocates entries as they come: a namespace with three rules must not pay for 100,000.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map(name = "vrf_marks")]
+static VRF_MARKS: Array<VrfMarks, 1> = Array::new();
 
 #[btf_map(name = "vrfs")]
 static VRFS: HashMap<u32, VrfPolicy, 4096, ON_DEMAND> = HashMap::new();
@@ -37,6 +40,10 @@ static EVENTS: RingBuf<Event, 65_536> = RingBuf::new();
 
 #[inline(always)]
 pub fn vrf_policy(ifindex: u32) -> Option<&'static VrfPolicy> {
+    // The map has this one value, always.
+    if !VRF_MARKS.get(0)?.may_hold(ifindex) {
+        return None;
+    }
     // SAFETY: the program never inserts or removes; the kernel frees a removed entry after an RCU grace
     // period, which this program's run holds off.
     unsafe { VRFS.get(ifindex) }
