@@ -29,12 +29,12 @@ test-unit:
 test-cni:
 	$(TOOLS)/packages.sh build lab
 	$(TOOLS)/cni-plugins.sh >/dev/null
-	eval "$$($(TOOLS)/cni-plugins.sh | sed 's/^/export /')"; cargo test -p vrfgate-cni --test reference -- --nocapture
+	eval "$$($(TOOLS)/cni-plugins.sh | sed 's/^/export /')"; cargo test --workspace --test reference -- --nocapture
 
 # kill -9 at every system call of attach, edit, upgrade and detach.
 test-kill:
 	$(TOOLS)/packages.sh build lab
-	cargo test -p vrfgate-operator --test killed_at_any_moment
+	cargo test --workspace --test killed_at_any_moment
 
 # The committed BPF objects are what their source makes.
 test-object:
@@ -53,7 +53,6 @@ test-packaging:
 
 # The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
 # TESTS=part of a name.
-CLUSTER := -p vrfgate-operator -p vrfgate-cni -p vrfgate-e2e -p vrfgate-cluster
 PROGRAMS := etcd kube-apiserver kubelet
 KUBERNETES = $(TOOLS)/kubernetes.sh $(PROGRAMS) && $(TOOLS)/containerd.sh && \
 	$(TOOLS)/cni-plugins.sh && $(TOOLS)/helm.sh
@@ -61,8 +60,8 @@ test-k8s:
 	$(TOOLS)/packages.sh build lab vm
 	{ $(KUBERNETES); } >/dev/null
 	$(TOOLS)/kernels.sh 6.12 >/dev/null
-	cargo build $(CLUSTER) --bins --test cluster
-	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test $(CLUSTER) --test cluster -- $(or $(TESTS),--skip a_release)
+	cargo build --workspace --bins --test cluster
+	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test --workspace --test cluster -- $(or $(TESTS),--skip a_release)
 
 # The chart and the image on a whole cluster with a real node: installed, upgraded, uninstalled; and the agent without
 # each of its capabilities. Twenty minutes in an emulated machine, and so not part of `make test`.

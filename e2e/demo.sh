@@ -9,7 +9,7 @@ here=$(dirname "$(readlink -f "$0")")
 
 "$here/tools/packages.sh" build lab
 cd "$here/.."
-cargo build --quiet -p vrfgate-operator
+cargo build --quiet --workspace --bin vrfgate
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
 scratch=$target/demo
 mkdir -p "$scratch"

@@ -43,7 +43,7 @@ host_has_vrfs() {
 "$here/tools/packages.sh" build lab
 cd "$here/.."
 # Not a clean build's business to write to the lock file, nor to be quiet about what is wrong.
-cargo build --quiet -p vrfgate-e2e -p vrfgate-operator -p vrfgate-cni
+cargo build --quiet --workspace --bins
 cni_plugins=$("$here/tools/cni-plugins.sh" | sed 's/^CNI_PLUGINS=//')
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
 lab=("$target/debug/vrfgate-lab" --cni-plugins "$cni_plugins")
