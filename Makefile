@@ -64,7 +64,8 @@ test-k8s:
 	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test --workspace --test cluster -- $(or $(TESTS),--skip a_release)
 
 # The chart and the image on a whole cluster with a real node: installed, upgraded, uninstalled; and the agent without
-# each of its capabilities. Twenty minutes in an emulated machine, and so not part of `make test`.
+# each of its capabilities. Twenty minutes in an emulated machine, and so not part of `make test`. IDLE=600 tells the
+# memory of both after so many seconds in which nothing happens.
 test-release:
 	$(TOOLS)/packages.sh image
 	operator/packaging/image.sh >/dev/null

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit 1
 tools=e2e/tools
 
 # What is handed out takes ten minutes to optimise, and is the same otherwise.
-export VRFGATE_PROFILE=dev
+export VRFGATE_PROFILE=unpacked
 
 passed=0
 failed=0

@@ -6,7 +6,7 @@
 #
 #   PROGRAMS=DIR         target/packaging/VERSION-ARCH/programs
 #
-# VRFGATE_PROFILE=dev builds them quickly, for tests.
+# VRFGATE_PROFILE=unpacked builds them quickly, for tests.
 #
 # Another --version than Cargo.toml's makes the programs of this tree with that version in them, for tests of upgrades.
 set -euo pipefail
@@ -45,14 +45,14 @@ fi
 # are the same for every version, so that what the programs are made of is built once.
 flags="-C target-feature=+crt-static$flags \
 --remap-path-prefix=$root=/vrfgate --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+# Where a test that cargo runs calls this, cargo has said of that test what some dependencies would be built anew for.
+unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}"
 # Without SOURCE_DATE_EPOCH, which C code of dependencies would be built anew for with every commit, to the same bytes.
 (cd "$tree" && env -u SOURCE_DATE_EPOCH "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile "$profile" --target "$target" --target-dir "$target_dir" \
     -p vrfgate-operator -p vrfgate-cni --bins) >&2 || die "could not build the programs for $target"
 
 mkdir -p "$built"
 for program in vrfgate vrfgate-cni; do
-    install -m 755 "$target_dir/$target/${profile/#dev/debug}/$program" "$built/$program"
-    # Cargo has done so in the profile that is handed out.
-    [ "$profile" = dist ] || strip "$built/$program"
+    install -m 755 "$target_dir/$target/$profile/$program" "$built/$program"
 done
 echo "PROGRAMS=$built"

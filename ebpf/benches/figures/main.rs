@@ -9,7 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use plotters::{coord::Shift, prelude::*};
+use plotters::{
+    coord::{
+        Shift,
+        ranged1d::{AsRangedCoord, Ranged, ValueFormatter},
+    },
+    prelude::*,
+};
 use serde_json::Value;
 
 /// One line: its name, its colour, and a point for each number of rules.
@@ -45,32 +51,13 @@ fn decisions(figure: &str, measure: &str, what: &str) -> Result<(), Box<dyn Erro
     ];
     let top = highest(&curves) * 1.15;
     let caption = format!("{what}: ns above an empty program");
-    let file = file(&format!("decisions-{figure}"));
-    let area = SVGBackend::new(&file, (760, 420)).into_drawing_area();
-    let area = framed(&area, &caption, &results["machine"])?;
-    let mut chart = ChartBuilder::on(&area)
-        .margin(12)
-        .margin_right(32)
-        .x_label_area_size(36)
-        .y_label_area_size(52)
-        .build_cartesian_2d((1.0..100_000.0).log_scale(), 0.0..top)?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .x_label_formatter(&|rules| format!("{rules:.0}"))
-        .y_label_formatter(&|ns| format!("{ns:.0}"))
-        .x_desc("rules")
-        .y_desc("ns")
-        .draw()?;
-    for curve in &curves {
-        let line = curve.colour.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(curve.points.iter().copied(), line).point_size(3))?
-            .label(curve.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
-    }
-    legend(chart)?;
-    said(&file, &area)
+    let page = Page {
+        file: file(&format!("decisions-{figure}")),
+        caption: &caption,
+        machine: &results["machine"],
+        axes: ["rules", "ns"],
+    };
+    page.draw(&curves, 0.0..top)
 }
 
 fn apply() -> Result<(), Box<dyn Error>> {
@@ -86,39 +73,68 @@ fn apply() -> Result<(), Box<dyn Error>> {
         of("one of them, after a restart", "one_after_restart", GREEN),
         of("one of them", "one", GREY),
     ];
-    let file = file("apply");
-    let area = SVGBackend::new(&file, (760, 420)).into_drawing_area();
-    let area = framed(&area, "Rules into a live gate: ms", &results["machine"])?;
     let bottom = curves
         .iter()
         .flat_map(|curve| &curve.points)
         .map(|point| point.1)
         .fold(f64::MAX, f64::min);
-    let mut chart = ChartBuilder::on(&area)
-        .margin(12)
-        .margin_right(32)
-        .x_label_area_size(36)
-        .y_label_area_size(52)
-        .build_cartesian_2d(
-            (1.0..100_000.0).log_scale(),
-            (bottom / 2.0..highest(&curves) * 2.0).log_scale(),
-        )?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .x_label_formatter(&|rules| format!("{rules:.0}"))
-        .x_desc("rules, times addresses of each")
-        .y_desc("ms")
-        .draw()?;
-    for curve in &curves {
-        let line = curve.colour.stroke_width(2);
+    let page = Page {
+        file: file("apply"),
+        caption: "Rules into a live gate: ms",
+        machine: &results["machine"],
+        axes: ["rules, times addresses of each", "ms"],
+    };
+    page.draw(&curves, (bottom / 2.0..highest(&curves) * 2.0).log_scale())
+}
+
+/// One figure: curves over the number of rules.
+struct Page<'a> {
+    file: PathBuf,
+    caption: &'a str,
+    machine: &'a Value,
+    /// What is drawn from left to right, and what upwards.
+    axes: [&'a str; 2],
+}
+
+impl Page<'_> {
+    fn draw<Y>(&self, curves: &[Curve], upwards: Y) -> Result<(), Box<dyn Error>>
+    where
+        Y: AsRangedCoord<Value = f64>,
+        Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        let area = SVGBackend::new(&self.file, (760, 420)).into_drawing_area();
+        let area = framed(&area, self.caption, self.machine)?;
+        let mut chart = ChartBuilder::on(&area)
+            .margin(12)
+            .margin_right(32)
+            .x_label_area_size(36)
+            .y_label_area_size(52)
+            .build_cartesian_2d((1.0..100_000.0).log_scale(), upwards)?;
+        let [across, up] = self.axes;
         chart
-            .draw_series(LineSeries::new(curve.points.iter().copied(), line).point_size(3))?
-            .label(curve.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_label_formatter(&|rules| format!("{rules:.0}"))
+            .x_desc(across)
+            .y_desc(up)
+            .draw()?;
+        for curve in curves {
+            let line = curve.colour.stroke_width(2);
+            chart
+                .draw_series(LineSeries::new(curve.points.iter().copied(), line).point_size(3))?
+                .label(curve.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.8))
+            .border_style(GREY)
+            .draw()?;
+        area.present()?;
+        println!("drawn: {}", self.file.display());
+        Ok(())
     }
-    legend(chart)?;
-    said(&file, &area)
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -133,28 +149,6 @@ fn framed<'a>(area: &Area<'a>, caption: &str, machine: &Value) -> Result<Area<'a
     let style = ("sans-serif", 12).into_font().color(&GREY);
     foot.draw(&Text::new(where_and_when, (14, 2), style))?;
     Ok(rest)
-}
-
-fn legend<'a, X, Y>(
-    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
-) -> Result<(), Box<dyn Error>>
-where
-    X: plotters::coord::ranged1d::Ranged<ValueType = f64>,
-    Y: plotters::coord::ranged1d::Ranged<ValueType = f64>,
-{
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .border_style(GREY)
-        .draw()?;
-    Ok(())
-}
-
-fn said(file: &Path, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
-    area.present()?;
-    println!("drawn: {}", file.display());
-    Ok(())
 }
 
 fn load(name: &str) -> Result<Value, Box<dyn Error>> {

@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -85,6 +85,8 @@ impl Clock {
 pub struct Servers {
     tcp: TcpListener,
     udp: UdpSocket,
+    /// Where clients connect to: a relay can't listen on the port of what it relays to.
+    pub entrance: SocketAddr,
 }
 
 impl Servers {
@@ -97,6 +99,7 @@ impl Servers {
             Ok(Self {
                 tcp: tcp.into(),
                 udp: UdpSocket::bind(service())?,
+                entrance: service(),
             })
         };
         netns.run(start).unwrap().unwrap()
@@ -119,18 +122,18 @@ fn stay_on_one_processor() {
     sched_setaffinity(Pid::from_raw(0), &one).unwrap();
 }
 
-fn connect() -> Socket {
+fn connect(servers: &Servers) -> Socket {
     let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     // Closed by a reset, so that ports are free again at once.
     client.set_linger(Some(Duration::ZERO)).unwrap();
     // Whatever is written at once fits, though nobody reads meanwhile.
     client.set_send_buffer_size(1 << 20).unwrap();
-    client.connect(&service().into()).unwrap();
+    client.connect(&servers.entrance.into()).unwrap();
     client
 }
 
 fn open(servers: &Servers) -> (TcpStream, TcpStream) {
-    let client = connect();
+    let client = connect(servers);
     let (server, _) = servers.tcp.accept().unwrap();
     (client.into(), server)
 }
@@ -146,7 +149,7 @@ fn connections(clock: Clock, servers: &Servers, count: u32) -> Duration {
 fn requests(clock: Clock, servers: &Servers, count: u32) -> Duration {
     clock.time(|| {
         for _ in 0..count {
-            let mut client = TcpStream::from(connect());
+            let mut client = TcpStream::from(connect(servers));
             client.write_all(b"?").unwrap();
             let (mut server, _) = servers.tcp.accept().unwrap();
             answer(&mut client, &mut server);
@@ -166,7 +169,7 @@ fn round_trips(clock: Clock, servers: &Servers, count: u32) -> Duration {
 
 /// A relay connects when it likes: perhaps not before the client has said something.
 fn open_through_relays(servers: &Servers) -> (TcpStream, TcpStream) {
-    let mut client = TcpStream::from(connect());
+    let mut client = TcpStream::from(connect(servers));
     client.write_all(b"?").unwrap();
     let (mut server, _) = servers.tcp.accept().unwrap();
     answer(&mut client, &mut server);

@@ -27,6 +27,7 @@ use crate::{
 
 const VRF: &str = "BLUE";
 const UNLISTED: u16 = PORT + 1;
+const RELAY: u16 = PORT + 2;
 
 const LOADS: [(Load, u32); 3] = [
     (Load::Requests, 150),
@@ -50,7 +51,8 @@ enum Way {
     Tracked {
         others: u32,
     },
-    /// haproxy, bound to the VRF, in front of a server that isn't.
+    /// haproxy, bound to the VRF, in front of a server that isn't. Bound so, it can take any address but not the
+    /// server's own, which is none of the VRF's; and a port only that the server hasn't.
     Relay,
 }
 
@@ -74,6 +76,14 @@ impl Way {
             Self::Stateless { others } => with("nftables, SYN only", others),
             Self::Tracked { others } => with("nftables, conntrack", others),
             Self::Relay => "haproxy in the VRF".into(),
+        }
+    }
+
+    /// Where clients find the service.
+    fn entrance(self) -> SocketAddr {
+        match self {
+            Self::Relay => SocketAddr::new(service().ip(), RELAY),
+            _ => service(),
         }
     }
 
@@ -186,7 +196,7 @@ fn relay(net: &Net) -> SetUp {
     let text = format!(
         "global\n    nbthread 1\n\
          defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n\
-         listen services\n    bind {SERVER}:{PORT} interface {VRF}\n    server main {SERVER}:{PORT}\n"
+         listen services\n    bind 0.0.0.0:{RELAY} interface {VRF}\n    server main {SERVER}:{PORT}\n"
     );
     fs::write(&configuration, text).unwrap();
     let start = || {
@@ -202,7 +212,7 @@ pub fn measure(counting: bool) {
     let rounds = kit::setting("ROUNDS", 5).min(if counting { 5 } else { usize::MAX });
     let net = Net::new(Some(VRF));
     let netns = net.server.netns();
-    let servers = Servers::start(&netns);
+    let mut servers = Servers::start(&netns);
     let other = || TcpListener::bind((SERVER, UNLISTED));
     let _unlisted = netns.run(other).unwrap().unwrap();
 
@@ -210,6 +220,7 @@ pub fn measure(counting: bool) {
     for round in 0..rounds {
         for (way, times) in WAYS.into_iter().zip(&mut times) {
             let set_up = way.set_up(&net);
+            servers.entrance = way.entrance();
             if !serves(&net, &servers, way, round) {
                 println!("{} does not serve the VRF, and is not measured", way.name());
                 set_up.take_down(&net);
@@ -236,7 +247,7 @@ fn serves(net: &Net, servers: &Servers, way: Way, round: usize) -> bool {
     // Without a pause: the clock of a VM that counts instructions jumps over pauses, and a relay that is read from a disk
     // would have no time to start.
     let deadline = Instant::now() + Duration::from_secs(4);
-    while connect(service()).is_err() {
+    while connect(servers.entrance).is_err() {
         if Instant::now() >= deadline {
             return false;
         }

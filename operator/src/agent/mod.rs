@@ -114,11 +114,9 @@ pub async fn run(
             }
             stir = stirred(agent.keeper.as_mut()) => {
                 if stir == Stir::Gone {
-                    return agent.leave().await;
+                    return Box::pin(agent.leave()).await;
                 }
-                if let Some(keeper) = &mut agent.keeper {
-                    keeper.attend(stir).await;
-                }
+                agent.attend(stir).await;
             }
             stir = pods.stirred() => pods.attend(stir),
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -141,11 +139,9 @@ pub async fn run(
         tokio::select! {
             stir = stirred(agent.keeper.as_mut()) => {
                 if stir == Stir::Gone {
-                    return agent.leave().await;
+                    return Box::pin(agent.leave()).await;
                 }
-                if let Some(keeper) = &mut agent.keeper {
-                    keeper.attend(stir).await;
-                }
+                agent.attend(stir).await;
             }
             Ok(()) = object.changed() => {
                 let object = object.borrow_and_update().clone();
@@ -253,6 +249,13 @@ impl Agent {
             && let Err(error) = last::save(store, netns, spec)
         {
             warn!("writing down what is in force, for the next start: {error}");
+        }
+    }
+
+    /// Looks at what has stirred, and puts right what is amiss.
+    async fn attend(&mut self, stir: Stir) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.attend(stir).await;
         }
     }
 
