@@ -1,6 +1,6 @@
 //! The table of `conformance` beside a reference plugin: what it says of them shall be true, too.
 //!
-//! `make test-cni`: CNI_PLUGINS is where the plugins of the specification's authors are.
+//! `make test-cni`: `CNI_PLUGINS` is where the plugins of the specification's authors are.
 
 mod common;
 
@@ -31,7 +31,7 @@ fn tuning_answers_as_the_table_says() {
         .count();
     let mut alike = 0;
     play(tuning, Row::theirs, |row, _, _, _| {
-        alike += usize::from(row.theirs() == row.ours())
+        alike += usize::from(row.theirs() == row.ours());
     });
     println!(
         "{alike} answers alike; {differing} rows differ, for the reasons that the table gives"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::{
     Api, Client, Config, Error,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
@@ -124,7 +124,10 @@ async fn an_agent_may_write_the_status_of_its_own_node_and_nothing_else(suite: &
     );
     let spec = Patch::Merge(json!({"spec": {"leaks": []}}));
     assert_eq!(code(gates.patch("mine", &parameters, &spec).await), 403);
-    assert_eq!(code(gates.delete("mine", &Default::default()).await), 403);
+    assert_eq!(
+        code(gates.delete("mine", &DeleteParams::default()).await),
+        403
+    );
     let leaks: Api<VrfLeak> = Api::all(agent.clone());
     assert_eq!(code(leaks.list(&ListParams::default()).await), 403);
     let nodes: Api<Node> = Api::all(agent);
@@ -148,8 +151,14 @@ async fn the_controller_may_not_read_what_it_does_not_need(suite: &Suite) {
     let secrets: Api<Secret> = Api::all(controller.clone());
     assert_eq!(code(secrets.list(&ListParams::default()).await), 403);
     let nodes: Api<Node> = Api::all(controller.clone());
-    assert_eq!(code(nodes.delete("none", &Default::default()).await), 403);
+    assert_eq!(
+        code(nodes.delete("none", &DeleteParams::default()).await),
+        403
+    );
     let leaks: Api<VrfLeak> = Api::all(controller);
     assert_eq!(code(leaks.list(&ListParams::default()).await), 200);
-    assert_eq!(code(leaks.delete("none", &Default::default()).await), 403);
+    assert_eq!(
+        code(leaks.delete("none", &DeleteParams::default()).await),
+        403
+    );
 }

@@ -1,4 +1,4 @@
-//! What an agent has installed on its node stays when the agent ends, but for the one reason: its DaemonSet goes.
+//! What an agent has installed on its node stays when the agent ends, but for the one reason: its `DaemonSet` goes.
 
 use std::{fs, path::PathBuf};
 
@@ -107,7 +107,7 @@ async fn create_daemon_set(api: &Api<DaemonSet>) {
     create(api, daemon_set).await;
 }
 
-/// Agents may look at the one DaemonSet.
+/// Agents may look at the one `DaemonSet`.
 async fn allow(suite: &Suite) {
     let roles: Api<Role> = Api::namespaced(suite.admin.clone(), NAMESPACE);
     let bindings: Api<RoleBinding> = Api::namespaced(suite.admin.clone(), NAMESPACE);

@@ -1,5 +1,7 @@
 //! vrfgate with a real control plane, which all tests share, one after the other.
 
+#![allow(clippy::float_cmp, reason = "metrics are floats, and count")]
+
 mod accounts;
 mod agents;
 mod chart;

@@ -73,7 +73,7 @@ async fn a_controller_waits_out_an_api_server_that_is_away(suite: &Suite) {
     kit.condition_becomes("blue", "Ready", "InForce").await;
     let before = kit.versions().await;
 
-    let outage = Duration::from_secs(60);
+    let outage = Duration::from_mins(1);
     suite
         .away_while(async || tokio::time::sleep(outage).await)
         .await;

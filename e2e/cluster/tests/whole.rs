@@ -280,7 +280,7 @@ fn image(version: &str) -> PathBuf {
     let output = Command::new(&build).args(["--version", version]).output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", build.display()));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let Some(built) = said.trim_end().strip_prefix("IMAGE=") else {
+    let Some(made) = said.trim_end().strip_prefix("IMAGE=") else {
         panic!(
             "{}: {}",
             build.display(),
@@ -288,7 +288,7 @@ fn image(version: &str) -> PathBuf {
         );
     };
     let image = directory().join(format!("vrfgate-{version}.tar"));
-    fs::copy(built, &image).unwrap();
+    fs::copy(made, &image).unwrap();
     image
 }
 

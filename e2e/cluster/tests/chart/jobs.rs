@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use kube::{Api, Client};
+use kube::{Api, Client, api::ListParams};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 use vrfgate_cluster::{apply, token};
@@ -81,7 +81,7 @@ fn said(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
-/// The garbage collector of Kubernetes, for a DaemonSet without pods. It ends with the value.
+/// The garbage collector of Kubernetes, for a `DaemonSet` without pods. It ends with the value.
 struct Collector(JoinHandle<()>);
 
 impl Collector {
@@ -134,7 +134,7 @@ async fn withdraw_ends_every_leak_and_then_the_agents(suite: &Suite) {
     );
     assert!(
         kit.leaks
-            .list(&Default::default())
+            .list(&ListParams::default())
             .await
             .unwrap()
             .items
