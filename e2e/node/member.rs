@@ -88,10 +88,13 @@ pub fn memory() -> String {
     )
 }
 
-/// The capabilities of the agent's process, as the kernel has them: effective and bounding.
+/// The capabilities of agents' processes, as the kernel has them: effective and bounding, of each. When there is no
+/// agent, all processes.
 pub fn capabilities() -> String {
     output(
-        "sed -n 's/^Cap\\(Eff\\|Bnd\\):[^0-9a-f]*//p' /proc/$(pgrep -xf '/vrfgate agent .*')/status",
+        "pgrep -f '^/vrfgate agent ' >/dev/null || ps -ef; \
+         for pid in $(pgrep -f '^/vrfgate agent '); do \
+           echo $(sed -n 's/^Cap\\(Eff\\|Bnd\\):[^0-9a-f]*//p' /proc/$pid/status); done",
     )
 }
 

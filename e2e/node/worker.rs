@@ -28,12 +28,14 @@ impl Worker {
         output("mount --make-rshared /");
         let machine = Lab::on_this_machine();
         let client = machine.pod("client");
+        // With what the plugin `bridge` would give it with the first pod, and leave.
         machine.ip(&format!(
-            "link add br-blue type bridge\nlink set br-blue up\n\
+            "link add br-blue type bridge\naddress add 10.1.0.1/16 dev br-blue nodad\nlink set br-blue up\n\
              link add client type veth peer name eth0 netns {}\n\
              link set client master br-blue\nlink set client up",
             client.netns().name()
         ));
+        output("echo 0 >/proc/sys/net/ipv6/conf/br-blue/accept_ra");
         // Far from the addresses that pods get.
         client.ip("link set lo up\nlink set eth0 up\naddress add 10.1.255.2/16 dev eth0");
         Self {

@@ -4,7 +4,7 @@
 //! All unsafe code of the loader is here.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, c_char},
     io, mem,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -161,7 +161,8 @@ fn try_load_program(image: &Image<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     // One byte stays zero: the kernel wants an end.
     let room = load.prog_name.len() - 1;
     for (to, from) in load.prog_name[..room].iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        // Of either sign, by architecture.
+        *to = c_char::from_ne_bytes([from]);
     }
     load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SK_LOOKUP as u32;
     load.expected_attach_type = bpf_attach_type::BPF_SK_LOOKUP as u32;

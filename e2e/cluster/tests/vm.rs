@@ -21,7 +21,7 @@ use crate::kit::program;
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// It is stopped after so long, whatever became of the test.
-const LIFE: Duration = Duration::from_mins(15);
+const LIFE: Duration = Duration::from_mins(40);
 
 /// The kernel that it runs.
 const KERNEL: &str = "6.12";
