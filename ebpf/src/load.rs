@@ -1,14 +1,14 @@
-//! Brings the gate's object into the kernel: its types, its maps, and then its programs one by one.
+//! Brings an object into the kernel, the gate's or the tracker's: its types, its maps, and then its programs one by one.
 //!
 //! aya's loader reads and parses the types of the whole kernel before it looks at an object, some megabytes that
-//! this one has no use for: most of what a pod that gets a gate would wait for. So the steps of that loader are
+//! these have no use for: most of what a pod that gets a gate would wait for, and of what an agent would hold. So the steps of that loader are
 //! taken here, with the parts that aya and aya-obj offer.
 
 use std::{
     collections::HashMap,
     fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -22,19 +22,21 @@ use aya_obj::{
     btf::{BtfError, BtfFeatures},
 };
 
+use vrfgate_abi::SocketOffsets;
+
 use crate::{
     Capacity, Error, NetnsId,
     maps::{COUNTERS, EVENTS, LISTENERS, OWN, RULES, SOURCES},
     object::OBJECT,
     store::Pins,
-    sys::{self, Image},
+    sys::{self, Image, Kind},
 };
 
 /// What BTF may hold that is loaded into the kernel: everything that 5.17 knows, the oldest one that the gate runs
 /// on. 64-bit enumerations came later, and are replaced by integers.
 const BTF: BtfFeatures = BtfFeatures::new(true, true, true, true, true, true, true, false);
 
-/// The gate's maps in the kernel, and its programs, ready to follow.
+/// The maps of an object in the kernel, and its programs, ready to follow.
 pub(crate) struct Loaded {
     object: Object,
     btf: OwnedFd,
@@ -50,7 +52,31 @@ impl Loaded {
         listeners: &Path,
         pinned: Option<&Pins>,
     ) -> Result<Self, Error> {
-        load(capacity, netns, listeners, pinned).map_err(Error::Load)
+        let size = |name: &str| match name {
+            RULES => Some(capacity.rules),
+            SOURCES => Some(capacity.sources),
+            COUNTERS => Some(capacity.counters),
+            EVENTS => Some(capacity.events),
+            _ => None,
+        };
+        let pin = |name: &str| match pinned {
+            _ if name == LISTENERS => Some(listeners.to_owned()),
+            Some(pins) if OWN.contains(&name) => Some(pins.map(name)),
+            _ => None,
+        };
+        let number = netns.0.to_ne_bytes();
+        load(OBJECT, [("NETNS", number.as_slice())], size, pin).map_err(Error::Load)
+    }
+
+    /// Makes the maps of a tracker, but for those that are pinned already, and pins them. `offsets` are what its programs
+    /// take the kernel to be like.
+    pub(crate) fn tracker(
+        object: &[u8],
+        offsets: &SocketOffsets,
+        pin: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let offsets = offsets.to_bytes();
+        load(object, [("OFFSETS", offsets.as_slice())], |_| None, pin).map_err(Error::Load)
     }
 
     /// One of the maps.
@@ -60,6 +86,16 @@ impl Loaded {
 
     /// Loads one of the programs, and pins it.
     pub(crate) fn program(&self, name: &str, pin: &Path) -> Result<SkLookup, ProgramError> {
+        let program = self.load_program(name, Kind::SkLookup)?;
+        sys::pin(program.as_fd(), pin).map_err(|io_error| SyscallError {
+            call: "bpf_obj_pin",
+            io_error,
+        })?;
+        SkLookup::from_pin(pin)
+    }
+
+    /// Loads one of the programs.
+    pub(crate) fn load_program(&self, name: &str, kind: Kind) -> Result<OwnedFd, ProgramError> {
         let program = self
             .object
             .programs
@@ -71,35 +107,34 @@ impl Loaded {
             .get(&program.function_key())
             .ok_or(ProgramError::NotLoaded)?;
         let image = Image {
+            kind,
             name,
             license: &program.license,
             function,
             btf: self.btf.as_fd(),
         };
-        let program = sys::load_program(&image).map_err(|(io_error, log)| {
+        sys::load_program(&image).map_err(|(io_error, log)| {
             let verifier_log = VerifierLog::new(log);
             ProgramError::LoadError {
                 io_error,
                 verifier_log,
             }
-        })?;
-        sys::pin(program.as_fd(), pin).map_err(|io_error| SyscallError {
-            call: "bpf_obj_pin",
-            io_error,
-        })?;
-        SkLookup::from_pin(pin)
+        })
     }
 }
 
+/// Brings types and maps of an object into the kernel. `globals` are its constants, by name; `size` may say how many
+/// entries a map is to hold; a map that `pin` has a place for is the one that is pinned there, or is pinned there.
 fn load(
-    capacity: &Capacity,
-    netns: NetnsId,
-    listeners: &Path,
-    pinned: Option<&Pins>,
+    object: &[u8],
+    globals: [(&str, &[u8]); 1],
+    size: impl Fn(&str) -> Option<u32>,
+    pin: impl Fn(&str) -> Option<PathBuf>,
 ) -> Result<Loaded, EbpfError> {
-    let mut object = Object::parse(OBJECT)?;
-    let number = netns.0.to_ne_bytes();
-    object.patch_map_data(HashMap::from([("NETNS", (number.as_slice(), true))]))?;
+    let mut object = Object::parse(object)?;
+    object.patch_map_data(HashMap::from(
+        globals.map(|(name, value)| (name, (value, true))),
+    ))?;
     let types = object
         .fixup_and_sanitize_btf(&BTF)?
         .ok_or(EbpfError::NoBTF)?
@@ -109,28 +144,13 @@ fn load(
         verifier_log: VerifierLog::new(String::new()),
     })?;
 
-    let Capacity {
-        rules,
-        sources,
-        counters,
-        events,
-    } = *capacity;
     let mut maps = HashMap::new();
     let mut known = Vec::new();
     for (name, mut map) in object.maps.drain() {
-        match name.as_str() {
-            RULES => map.set_max_entries(rules),
-            SOURCES => map.set_max_entries(sources),
-            COUNTERS => map.set_max_entries(counters),
-            EVENTS => map.set_max_entries(events),
-            _ => {}
+        if let Some(entries) = size(&name) {
+            map.set_max_entries(entries);
         }
-        let pin = match pinned {
-            _ if name == LISTENERS => Some(listeners.to_owned()),
-            Some(pins) if OWN.contains(&name.as_str()) => Some(pins.map(&name)),
-            _ => None,
-        };
-        let fd = match pin {
+        let fd = match pin(&name) {
             Some(pin) => open_or_make(&pin, &name, &map, btf.as_fd())?,
             None => make(&name, &map, btf.as_fd())?,
         };

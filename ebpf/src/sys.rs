@@ -118,8 +118,17 @@ pub(crate) fn load_btf(types: &[u8]) -> io::Result<OwnedFd> {
     new_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
 }
 
+/// What a program is to the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    SkLookup,
+    /// Called by what has this number in the kernel's BTF: a function, or the type of a tracepoint.
+    Tracing(bpf_attach_type, u32),
+}
+
 /// A program as the kernel gets it.
 pub(crate) struct Image<'a> {
+    pub(crate) kind: Kind,
     pub(crate) name: &'a str,
     pub(crate) license: &'a CStr,
     /// Its instructions, with every reference resolved.
@@ -131,7 +140,7 @@ pub(crate) struct Image<'a> {
 /// Bytes of what the verifier may say of a program that it refuses.
 const LOG: usize = 1 << 20;
 
-/// Brings an `sk_lookup` program into the kernel. When that refuses it, what the verifier says comes with the error.
+/// Brings a program into the kernel. When that refuses it, what the verifier says comes with the error.
 pub(crate) fn load_program(image: &Image<'_>) -> Result<OwnedFd, (io::Error, String)> {
     // The log is written, and costs time, only when it is asked for.
     try_load_program(image, &mut []).or_else(|refused| {
@@ -145,6 +154,7 @@ pub(crate) fn load_program(image: &Image<'_>) -> Result<OwnedFd, (io::Error, Str
 
 fn try_load_program(image: &Image<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     let Image {
+        kind,
         name,
         license,
         function,
@@ -164,8 +174,18 @@ fn try_load_program(image: &Image<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
         // Of either sign, by architecture.
         *to = c_char::from_ne_bytes([from]);
     }
-    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SK_LOOKUP as u32;
-    load.expected_attach_type = bpf_attach_type::BPF_SK_LOOKUP as u32;
+    let (program_type, attach_type) = match *kind {
+        Kind::SkLookup => (
+            bpf_prog_type::BPF_PROG_TYPE_SK_LOOKUP,
+            bpf_attach_type::BPF_SK_LOOKUP,
+        ),
+        Kind::Tracing(attach_type, by) => {
+            load.attach_btf_id = by;
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, attach_type)
+        }
+    };
+    load.prog_type = program_type as u32;
+    load.expected_attach_type = attach_type as u32;
     load.insns = function.instructions.as_ptr() as u64;
     load.insn_cnt = count(function.instructions.len())?;
     load.license = license.as_ptr() as u64;
@@ -182,6 +202,13 @@ fn try_load_program(image: &Image<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
         load.log_size = count(log.len())?;
     }
     new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Attaches a tracing program to what it was loaded for. It is detached when nothing holds the link any more.
+pub(crate) fn trace(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = blank();
+    attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
+    new_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }
 
 /// Sets the one value of a map of global data.

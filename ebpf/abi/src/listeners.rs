@@ -96,6 +96,44 @@ pub struct SocketOffsets {
     pub inode: u32,
 }
 
+#[cfg(feature = "user")]
+impl SocketOffsets {
+    /// The bytes that a program reads as this.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let Self {
+            family,
+            port,
+            device,
+            ipv4,
+            ipv6,
+            ipv6_only,
+            ipv6_only_mask,
+            protocol,
+            net,
+            inode,
+        } = self;
+        // In the order of the fields.
+        let words = [
+            family,
+            port,
+            device,
+            ipv4,
+            ipv6,
+            ipv6_only,
+            ipv6_only_mask,
+            protocol,
+            net,
+            inode,
+        ];
+        let mut bytes = [0; size_of::<Self>()];
+        for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
+            bytes.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
 const _: () = {
     assert!(size_of::<ListenerKey>() == 28);
     assert!(size_of::<Listeners>() == 8);

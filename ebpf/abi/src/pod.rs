@@ -3,8 +3,8 @@
 use aya::Pod;
 
 use crate::{
-    Counters, ListenerKey, Listeners, PrefixRule, RuleKey, RuleValue, SlaveKey, SocketOffsets,
-    Source, TrackedSocket, VrfMarks, VrfPolicy,
+    Counters, ListenerKey, Listeners, PrefixRule, RuleKey, RuleValue, SlaveKey, Source,
+    TrackedSocket, VrfMarks, VrfPolicy,
 };
 
 // SAFETY: each type below is `repr(C)`, holds only integers and arrays of integers, and has no padding
@@ -31,5 +31,3 @@ unsafe impl Pod for Listeners {}
 unsafe impl Pod for TrackedSocket {}
 // SAFETY: as above.
 unsafe impl Pod for SlaveKey {}
-// SAFETY: as above.
-unsafe impl Pod for SocketOffsets {}

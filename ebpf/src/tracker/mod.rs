@@ -11,8 +11,8 @@
 //! tracker-vLAYOUT/links-BUILD/tcp_state, udp_bind, udp_close
 //! ```
 
+mod kernel;
 mod maps;
-mod offsets;
 mod pins;
 mod programs;
 mod sync;

@@ -1,20 +1,21 @@
 //! The tracing programs: loaded around the pinned maps, attached, and pinned.
 
-use std::{fs, path::Path};
+use std::{fs, os::fd::AsFd, path::Path};
 
-use aya::{
-    Btf, Ebpf, EbpfLoader, Endianness,
-    programs::{BtfTracePoint, FEntry, FExit, ProgramError, links::FdLink},
+use aya_obj::generated::bpf_attach_type::{
+    self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
 };
 use vrfgate_abi::SocketOffsets;
 
-use super::{Tracing, maps, offsets::socket_offsets, pins::TrackerPins};
+use super::{Tracing, kernel::Kernel, maps, pins::TrackerPins};
 use crate::{
     Error,
     error::{Doing, causes},
+    load::Loaded,
     object::fingerprint,
     preflight::KERNEL_BTF,
     store::restrict,
+    sys::{self, Kind},
 };
 
 const OBJECT: &[u8] =
@@ -23,10 +24,31 @@ const OBJECT: &[u8] =
 /// Number of the object: links are pinned in a directory of that name.
 const BUILD: u64 = fingerprint(OBJECT);
 
-/// Programs of the object, and what each is attached to.
-const TCP_STATE: (&str, &str) = ("tcp_state", "inet_sock_set_state");
-const UDP_BIND: (&str, &str) = ("udp_bind", "udp_lib_get_port");
-const UDP_CLOSE: (&str, &str) = ("udp_close", "udp_lib_unhash");
+/// A program of the object, and what it is attached to.
+struct Hook {
+    program: &'static str,
+    attach: bpf_attach_type,
+    to: &'static str,
+}
+
+/// Closing before opening, so that no socket is counted that is never counted out.
+const HOOKS: [Hook; 3] = [
+    Hook {
+        program: "udp_close",
+        attach: BPF_TRACE_FENTRY,
+        to: "udp_lib_unhash",
+    },
+    Hook {
+        program: "udp_bind",
+        attach: BPF_TRACE_FEXIT,
+        to: "udp_lib_get_port",
+    },
+    Hook {
+        program: "tcp_state",
+        attach: BPF_TRACE_RAW_TP,
+        to: "inet_sock_set_state",
+    },
+];
 
 /// Makes the maps, empty, and pins them.
 pub(super) fn make_maps(staging: &TrackerPins) -> Result<(), Error> {
@@ -58,58 +80,40 @@ pub(super) fn attach(pins: &TrackerPins) -> Result<Tracing, Error> {
 
 fn attach_and_pin(pins: &TrackerPins, staging: &Path) -> Result<(), String> {
     let bytes = fs::read(KERNEL_BTF).map_err(|error| format!("{KERNEL_BTF}: {error}"))?;
-    let offsets = socket_offsets(&bytes).ok_or_else(|| {
-        format!("{KERNEL_BTF} doesn't tell where a socket's port, addresses and namespace are")
-    })?;
-    let btf = Btf::parse(&bytes, Endianness::default()).map_err(|error| causes(&error))?;
-    let mut object = load(pins, &offsets).map_err(|error| error.to_string())?;
-    for (name, link) in links(&mut object, &btf).map_err(|error| causes(&error))? {
-        let path = staging.join(name);
-        link.pin(&path).map_err(|error| causes(&error))?;
+    let kernel = Kernel::parse(&bytes);
+    let offsets = kernel.as_ref().and_then(Kernel::socket_offsets);
+    let (Some(kernel), Some(offsets)) = (kernel, offsets) else {
+        return Err(format!(
+            "{KERNEL_BTF} doesn't tell where a socket's port, addresses and namespace are"
+        ));
+    };
+    let object = load(pins, &offsets).map_err(|error| error.to_string())?;
+    for Hook {
+        program,
+        attach,
+        to,
+    } in HOOKS
+    {
+        let number = if attach == BPF_TRACE_RAW_TP {
+            kernel.tracepoint(to)
+        } else {
+            kernel.function(to)
+        };
+        let number = number.ok_or_else(|| format!("{KERNEL_BTF} has no {to}"))?;
+        let loaded = object.load_program(program, Kind::Tracing(attach, number));
+        let loaded = loaded.map_err(|error| causes(&error))?;
+        let path = staging.join(program);
+        sys::trace(loaded.as_fd())
+            .and_then(|link| sys::pin(link.as_fd(), &path))
+            .map_err(|error| format!("attaching {program} to {to}: {error}"))?;
         restrict(&path).map_err(|error| error.to_string())?;
     }
     Ok(())
 }
 
-/// Closing before opening, so that no socket is counted that is never counted out.
-fn links(object: &mut Ebpf, btf: &Btf) -> Result<Vec<(&'static str, FdLink)>, ProgramError> {
-    let mut links = Vec::new();
-    let (name, function) = UDP_CLOSE;
-    let program: &mut FEntry = program(object, name)?.try_into()?;
-    program.load(function, btf)?;
-    let link = program.attach()?;
-    links.push((name, program.take_link(link)?.into()));
-
-    let (name, function) = UDP_BIND;
-    let program: &mut FExit = self::program(object, name)?.try_into()?;
-    program.load(function, btf)?;
-    let link = program.attach()?;
-    links.push((name, program.take_link(link)?.into()));
-
-    let (name, function) = TCP_STATE;
-    let program: &mut BtfTracePoint = self::program(object, name)?.try_into()?;
-    program.load(function, btf)?;
-    let link = program.attach()?;
-    links.push((name, program.take_link(link)?.into()));
-    Ok(links)
-}
-
-fn program<'a>(
-    object: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut aya::programs::Program, ProgramError> {
-    object.program_mut(name).ok_or(ProgramError::NotLoaded)
-}
-
 /// Loads the object around the maps that are pinned; those that are not are made, and pinned.
-fn load(pins: &TrackerPins, offsets: &SocketOffsets) -> Result<Ebpf, Error> {
-    let mut loader = EbpfLoader::new();
-    for name in maps::ALL {
-        loader.map_pin_path(name, pins.map(name));
-    }
-    loader
-        .btf(None)
-        .override_global("OFFSETS", offsets, true)
-        .load(OBJECT)
-        .map_err(Error::Load)
+fn load(pins: &TrackerPins, offsets: &SocketOffsets) -> Result<Loaded, Error> {
+    Loaded::tracker(OBJECT, offsets, |name| {
+        maps::ALL.contains(&name).then(|| pins.map(name))
+    })
 }

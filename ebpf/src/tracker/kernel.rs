@@ -1,5 +1,6 @@
-//! Where the running kernel keeps what the tracer reads of a socket, from the kernel's BTF
-//! (Documentation/bpf/btf.rst). aya reads BTF too, but keeps members of structures to itself.
+//! Where the running kernel keeps what the tracer reads of a socket, and what the tracer is attached to, from the
+//! kernel's BTF (Documentation/bpf/btf.rst). aya reads BTF too, but keeps members of structures to itself, and makes
+//! tens of megabytes of it.
 
 use std::collections::HashMap;
 
@@ -11,14 +12,11 @@ const MAGIC: u16 = 0xeb9f;
 const TYPE_SIZE: usize = 12;
 /// Bytes of a member of a structure.
 const MEMBER_SIZE: usize = 12;
+const TYPEDEF: u32 = 8;
+const FUNC: u32 = 12;
 /// Kinds that hold members.
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
-
-/// The offsets that the content of `/sys/kernel/btf/vmlinux` tells; `None` when it tells not all of them.
-pub(super) fn socket_offsets(btf: &[u8]) -> Option<SocketOffsets> {
-    Btf::parse(btf)?.socket_offsets()
-}
 
 /// A place in a structure, in bits.
 #[derive(Clone, Copy)]
@@ -33,7 +31,8 @@ impl Place {
     }
 }
 
-struct Btf<'a> {
+/// The types of the kernel, as its BTF has them.
+pub(super) struct Kernel<'a> {
     types: &'a [u8],
     strings: &'a [u8],
     /// Where each type begins, by number; the first is that of type 1.
@@ -42,8 +41,9 @@ struct Btf<'a> {
     structs: HashMap<&'a [u8], u32>,
 }
 
-impl<'a> Btf<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+impl<'a> Kernel<'a> {
+    /// The content of `/sys/kernel/btf/vmlinux`; `None` when it is something else.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         if u16::from_ne_bytes(*bytes.first_chunk()?) != MAGIC {
             return None;
         }
@@ -51,7 +51,7 @@ impl<'a> Btf<'a> {
         let body = bytes.get(header(4)?..)?;
         let types = body.get(header(8)?..)?.get(..header(12)?)?;
         let strings = body.get(header(16)?..)?.get(..header(20)?)?;
-        let mut btf = Self {
+        let mut kernel = Self {
             types,
             strings,
             starts: Vec::new(),
@@ -60,17 +60,44 @@ impl<'a> Btf<'a> {
         let mut at = 0;
         while at < types.len() {
             let info = word(types, at + 4)?;
-            btf.starts.push(at);
+            kernel.starts.push(at);
             if kind(info) == STRUCT {
-                let number = u32::try_from(btf.starts.len()).ok()?;
-                btf.structs.insert(btf.name(word(types, at)?)?, number);
+                let number = u32::try_from(kernel.starts.len()).ok()?;
+                kernel
+                    .structs
+                    .insert(kernel.name(word(types, at)?)?, number);
             }
             at += TYPE_SIZE + trailing(info)?;
         }
-        Some(btf)
+        Some(kernel)
     }
 
-    fn socket_offsets(&self) -> Option<SocketOffsets> {
+    /// Number of a function.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        self.find(FUNC, &format!("{name}\0"))
+    }
+
+    /// Number of the type of what is called at a tracepoint (`typedef_name` in the kernel's `check_attach_btf_id`).
+    pub(super) fn tracepoint(&self, name: &str) -> Option<u32> {
+        self.find(TYPEDEF, &format!("btf_trace_{name}\0"))
+    }
+
+    /// Number of a type by its kind and its name with the zero at its end.
+    fn find(&self, wanted: u32, name: &str) -> Option<u32> {
+        let is_it = |&start: &usize| {
+            let is_kind = word(self.types, start + 4).is_some_and(|info| kind(info) == wanted);
+            let at = || usize::try_from(word(self.types, start)?).ok();
+            is_kind
+                && at()
+                    .and_then(|at| self.strings.get(at..))
+                    .is_some_and(|strings| strings.starts_with(name.as_bytes()))
+        };
+        let place = self.starts.iter().position(is_it)?;
+        u32::try_from(place + 1).ok()
+    }
+
+    /// The offsets; `None` when the types tell not all of them.
+    pub(super) fn socket_offsets(&self) -> Option<SocketOffsets> {
         let common = self.structure(b"sock_common")?;
         // The first member of `struct sock`, so offsets from the one are offsets from the other.
         let of_common = |name: &[u8]| Some(self.member(common, name)?.bytes());
@@ -183,12 +210,15 @@ fn trailing(info: u32) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use aya_obj::btf::BtfKind;
+
     use super::*;
 
     #[test]
     fn the_running_kernel_tells_where_everything_is() {
         let btf = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
-        let offsets = socket_offsets(&btf).unwrap();
+        let kernel = Kernel::parse(&btf).unwrap();
+        let offsets = kernel.socket_offsets().unwrap();
         // The head of `struct sock_common` has not moved since 2.6.38: addresses, hash, then the ports.
         assert_eq!((offsets.ipv4, offsets.port), (4, 14));
         assert_eq!(offsets.ipv6_only_mask.count_ones(), 1);
@@ -196,9 +226,24 @@ mod tests {
     }
 
     #[test]
+    fn functions_and_tracepoints_have_the_numbers_that_aya_finds() {
+        let btf = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+        let kernel = Kernel::parse(&btf).unwrap();
+        let theirs = aya::Btf::parse(&btf, aya::Endianness::default()).unwrap();
+        let number = |name, kind| theirs.id_by_type_name_kind(name, kind).ok();
+        for name in ["udp_lib_get_port", "udp_lib_unhash", "no_such_function"] {
+            assert_eq!(kernel.function(name), number(name, BtfKind::Func), "{name}");
+        }
+        let typedef = number("btf_trace_inet_sock_set_state", BtfKind::Typedef);
+        assert!(typedef.is_some());
+        assert_eq!(kernel.tracepoint("inet_sock_set_state"), typedef);
+    }
+
+    #[test]
     fn what_is_no_btf_is_told() {
         for content in [&b""[..], b"\x9f\xeb", &[0; 64]] {
-            assert_eq!(socket_offsets(content), None, "{content:?}");
+            let offsets = Kernel::parse(content).and_then(|kernel| kernel.socket_offsets());
+            assert_eq!(offsets, None, "{content:?}");
         }
     }
 }
