@@ -1,7 +1,6 @@
 #!/bin/bash
 # `make bench-cni`: what ADD of the CNI plugin costs, on this machine's kernel and, when that has no VRFs, on one
-# in a VM that counts instructions, too: there, a millisecond is a million of them. Tables, and
-# target/bench/cni-RELEASE.json.
+# in a VM, too. Tables, and target/bench/cni-RELEASE.json.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/lib.sh
@@ -29,9 +28,10 @@ if as_root ip link add vrfgate-probe type vrf table 4242 2>/dev/null; then
 fi
 
 read -r _ version vmlinuz < <("$here/tools/kernels.sh" 6.12)
-say "on $version, in a VM that counts instructions: a millisecond is a million of them"
+say "on $version, in a VM"
 # Programs are copied into the VM's memory: read from this machine's files, the plugin with the larger file would lose.
-in_vm='modprobe bridge; mkdir /run/bench && cp "$2"/{vrf,tuning} "$1" /bin/true /run/bench/ && cp "$3" /run/bench/add && shift 3 &&
+# The one that does nothing is static, as the plugins are.
+in_vm='modprobe bridge; mkdir /run/bench && cp "$2"/{vrf,tuning} "$1" /run/bench/ && cp /bin/busybox /run/bench/true && cp "$3" /run/bench/add && shift 3 &&
     exec env "$@" CNI_PLUGINS=/run/bench VRFGATE_CNI=/run/bench/vrfgate-cni NOTHING=/run/bench/true /run/bench/add'
-"$here/tools/vm.sh" --kernel "$vmlinuz" --icount --timeout 1200 --rwdir "$target/bench" -- \
+"$here/tools/vm.sh" --kernel "$vmlinuz" --cpus 1 --timeout 1200 --rwdir "$target/bench" -- \
     bash -c "$in_vm" bench "$target/$host/release/vrfgate-cni" "$plugins" "$bench" BENCH_DIR="$target/bench"
