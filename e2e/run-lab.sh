@@ -4,7 +4,8 @@
 #   run-lab.sh [6.1|6.12|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]     (default: all)
 #
 # `all` shows everything on one kernel, and on the others what another kernel could decide otherwise (`kernel::`,
-# `gate::` and `steer::`); a kernel that is named is shown everything. `host` is this machine's own kernel, and stands in for all the others when it has VRFs: then no
+# `gate::` and `steer::`); a kernel that is named is shown everything. `host` is this machine's own kernel, and stands
+# in for all the others when it has VRFs: then no
 # VM is needed. Prints what vrfgate-lab prints, its last line for each kernel being
 # `lab RELEASE: N passed, N failed`. Fails when a test failed, or when a kernel gave no such line.
 set -euo pipefail

@@ -1,8 +1,8 @@
 //! Brings an object into the kernel, the gate's or the tracker's: its types, its maps, and then its programs one by one.
 //!
 //! aya's loader reads and parses the types of the whole kernel before it looks at an object, some megabytes that
-//! these have no use for: most of what a pod that gets a gate would wait for, and of what an agent would hold. So the steps of that loader are
-//! taken here, with the parts that aya and aya-obj offer.
+//! these have no use for: most of what a pod that gets a gate would wait for, and of what an agent would hold. So the
+//! steps of that loader are taken here, with the parts that aya and aya-obj offer.
 
 use std::{
     collections::HashMap,
