@@ -2,9 +2,9 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write},
     net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpStream, ToSocketAddrs, UdpSocket},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
 
 use crate::{
@@ -107,7 +108,11 @@ impl Plan {
     pub fn try_tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> io::Result<Listener> {
         let socket = self.bind(Type::STREAM, address)?;
         socket.listen(BACKLOG)?;
-        Ok(Listener::serve(self, socket, serve_tcp))
+        let (stopped, stop) = io::pipe()?;
+        let serve = move |plan: &Plan, socket: &Socket, served: &AtomicU32| {
+            serve_tcp(plan, socket, served, &stopped)
+        };
+        Ok(Listener::serve(self, socket, Some(stop), serve))
     }
 
     /// Answers datagrams to an address such as `192.0.2.1:53`; `[::]:53` takes both families.
@@ -130,7 +135,7 @@ impl Plan {
                 Group::V6 { group, interface } => udp.join_multicast_v6(group, *interface)?,
             }
         }
-        Ok(Listener::serve(self, socket, serve_udp))
+        Ok(Listener::serve(self, socket, None, serve_udp))
     }
 
     #[track_caller]
@@ -157,6 +162,10 @@ impl Plan {
 pub struct Listener {
     socket: Socket,
     served: Arc<AtomicU32>,
+    /// Closing it ends the thread of a TCP server. Such a listener is not shut down: where `l3mdev_accept` has changed
+    /// since it began, that moves it into the port of another listener (`inet_bhash2_reset_saddr`), and Linux 7.3 dies
+    /// of what follows.
+    stop: Option<PipeWriter>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -164,17 +173,19 @@ impl Listener {
     fn serve(
         plan: Plan,
         socket: Socket,
-        serve: fn(&Plan, &Socket, &AtomicU32) -> io::Result<()>,
+        stop: Option<PipeWriter>,
+        serve: impl FnOnce(&Plan, &Socket, &AtomicU32) -> io::Result<()> + Send + 'static,
     ) -> Self {
         let served = Arc::new(AtomicU32::new(0));
         let thread = socket.try_clone().ok().map(|socket| {
             let served = served.clone();
-            // Its end is always an error: the socket was shut down.
+            // That it was stopped may be an error, too.
             thread::spawn(move || drop(serve(&plan, &socket, &served)))
         });
         Self {
             socket,
             served,
+            stop,
             thread,
         }
     }
@@ -219,8 +230,11 @@ impl AsRawFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Wakes the thread. On a UDP socket it says "not connected", and wakes it all the same.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        match self.stop.take() {
+            Some(stop) => drop(stop),
+            // UDP says "not connected", and wakes the thread all the same.
+            None => drop(self.socket.shutdown(Shutdown::Both)),
+        }
         if let Some(thread) = self.thread.take() {
             // It only returns errors, and those are of no interest now.
             let _ = thread.join();
@@ -228,8 +242,19 @@ impl Drop for Listener {
     }
 }
 
-fn serve_tcp(plan: &Plan, socket: &Socket, served: &AtomicU32) -> io::Result<()> {
+fn serve_tcp(
+    plan: &Plan,
+    socket: &Socket,
+    served: &AtomicU32,
+    stopped: &PipeReader,
+) -> io::Result<()> {
     loop {
+        let mut ready =
+            [socket.as_fd(), stopped.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        poll(&mut ready, PollTimeout::NONE)?;
+        if ready[1].any() == Some(true) {
+            return Ok(());
+        }
         let (stream, _) = socket.accept()?;
         let stream: TcpStream = stream.into();
         served.fetch_add(1, Ordering::Relaxed);
