@@ -1,7 +1,7 @@
 //! Ports that an unbound and a VRF-bound socket both have, told before they hurt.
 
 use serde_json::Value;
-use vrfgate_e2e::{Lab, Vrfgate};
+use vrfgate_e2e::{Lab, Vrfgate, complaint};
 
 use crate::{leaks::open_tcp, net::Net, suite::tests};
 
@@ -44,11 +44,14 @@ fn doctor_tells_of_a_clash_before_the_gate_and_status_after(net: &Net) {
         "bound to blue1",
         "SO_REUSEPORT",
         "VRF BLUE",
+        "may crash",
     ] {
         assert!(clash.contains(words), "{words}: {clash}");
     }
 
-    vrfgate.apply(&open_tcp("BLUE", net, &[22]));
+    vrfgate.write(&open_tcp("BLUE", net, &[22]));
+    let log = complaint(&vrfgate.run_once());
+    assert!(log.contains("TCP port 22 is shared by"), "{log}");
 
     let status = vrfgate.status();
     let clash = &status["clashes"][0];

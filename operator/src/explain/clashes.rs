@@ -1,5 +1,11 @@
 //! Ports that an unbound and a VRF-bound socket both have: fine with `l3mdev_accept=0`, and `EADDRINUSE` for
 //! the one that starts second with 1.
+//!
+//! Where a TCP port is shared already when the sysctl becomes 1, Linux is in danger. It keeps a port of each VRF in a
+//! bucket of its own, finds the bucket of an accepted socket by the VRF only while the sysctl is 0
+//! (`inet_sk_bound_l3mdev`), and so counts sockets of the VRF among those of no VRF: their own bucket is freed while
+//! they use it (`__inet_inherit_port`, `inet_bhash2_update_saddr`, since buckets are linked in 6.8). 7.3.4 panics in
+//! `inet_bind_bucket_destroy`, 6.12 reads freed memory, 6.1 is not concerned.
 
 use std::fmt;
 
@@ -146,7 +152,9 @@ impl fmt::Display for Clash {
             Protocol::Tcp => write!(
                 f,
                 "with tcp_l3mdev_accept=1 they can't both be started again (EADDRINUSE) unless both set \
-                 SO_REUSEPORT; clients of VRF {vrf} reach only one of them"
+                 SO_REUSEPORT; clients of VRF {vrf} reach only one of them. If they shared it before that sysctl \
+                 was 1, Linux 6.8 and later may crash when they close (a bug of the kernel): stop the bound one, \
+                 or start it anew, at once"
             ),
             Protocol::Udp => write!(
                 f,

@@ -1,6 +1,7 @@
 //! Clashes of ports, as the namespace has them now.
 
-use vrfgate_ebpf::{Netns, open_sockets};
+use tracing::{debug, warn};
+use vrfgate_ebpf::{Netns, Protocol, open_sockets};
 
 use super::{ProbeError, processes};
 use crate::{
@@ -20,4 +21,15 @@ pub fn port_clashes(netns: &Netns, facts: &NodeFacts) -> Result<Vec<Clash>, Prob
         .iter()
         .flat_map(|clash| [clash.unbound.inode, clash.bound.inode]);
     Ok(clashes(&sockets, facts, &processes::of(&inodes.collect())))
+}
+
+/// Tells of the clashes that a gate which has just come makes dangerous.
+pub(super) fn warn_of_clashes(netns: &Netns, facts: &NodeFacts) {
+    match port_clashes(netns, facts) {
+        Ok(clashes) => clashes
+            .iter()
+            .filter(|clash| clash.protocol == Protocol::Tcp)
+            .for_each(|clash| warn!("{netns}: {clash}")),
+        Err(error) => debug!("looking for ports of {netns} that are shared: {error}"),
+    }
 }

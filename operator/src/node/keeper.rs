@@ -13,6 +13,7 @@ use vrfgate_ebpf::{Error, Fate, Mended, Netns, OtherProgram, Store, collect_orph
 
 use super::{
     Change, Engine, FactsError, Outcome, Report, RouteOutcome, Watcher,
+    clashes::warn_of_clashes,
     report::route_text,
     words::{local_rule_moved, mended, overridden, tell_news},
 };
@@ -409,6 +410,7 @@ impl Keeper {
         } = self.engine.reconcile(&self.leaks, &self.facts)?;
         if attached {
             info!("the gate of {} is in force", self.netns());
+            warn_of_clashes(self.netns(), &self.facts);
             if let Some(why) = lost {
                 self.repaired(format!(
                     "the gate was not in force: {why}; the sysctls were set to 0, and a new gate put in"
