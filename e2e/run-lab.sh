@@ -21,10 +21,6 @@ vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
 thorough=6.12
 elsewhere=()
 for group in host routes state input explain monitor clashes cni; do elsewhere+=(--skip "$group::"); done
-# On Linux 7.3, beside another VM, one listener of five hundred was twice refused at first; alone it never was. The kernel
-# leaves out a run of a tracing program that comes while another one on the same processor is preempted
-# (recursion_misses): until the tracer has a second hook for that, it is shown where it holds.
-elsewhere+=(--skip a_thousand_bound_listeners)
 
 labels=()
 while [ $# != 0 ]; do

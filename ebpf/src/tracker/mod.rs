@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! tracker-vLAYOUT/listeners, sockets, slaves, namespaces
-//! tracker-vLAYOUT/links-BUILD/tcp_state, udp_bind, udp_close
+//! tracker-vLAYOUT/links-BUILD/tcp_state, tcp_listen, tcp_unlisten, udp_bind, udp_close
 //! ```
 
 mod kernel;

@@ -32,16 +32,26 @@ struct Hook {
 }
 
 /// Closing before opening, so that no socket is counted that is never counted out.
-const HOOKS: [Hook; 3] = [
+const HOOKS: [Hook; 5] = [
     Hook {
         program: "udp_close",
         attach: BPF_TRACE_FENTRY,
         to: "udp_lib_unhash",
     },
     Hook {
+        program: "tcp_unlisten",
+        attach: BPF_TRACE_FENTRY,
+        to: "inet_csk_listen_stop",
+    },
+    Hook {
         program: "udp_bind",
         attach: BPF_TRACE_FEXIT,
         to: "udp_lib_get_port",
+    },
+    Hook {
+        program: "tcp_listen",
+        attach: BPF_TRACE_FENTRY,
+        to: "inet_csk_listen_start",
     },
     Hook {
         program: "tcp_state",

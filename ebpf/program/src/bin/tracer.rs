@@ -81,6 +81,21 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// `inet_csk_listen_start(sk)`: a TCP socket begins to listen, told once more. A preemptible kernel leaves out a run of a
+/// program while a task in another run of it is off this processor, and states change all the time: this runs seldom.
+#[fentry(function = "inet_csk_listen_start")]
+pub fn tcp_listen(ctx: FEntryContext) -> i32 {
+    enter(ctx.arg(0), Kind::TcpListener);
+    0
+}
+
+/// `inet_csk_listen_stop(sk)`: a TCP socket ceases to listen, told once more.
+#[fentry(function = "inet_csk_listen_stop")]
+pub fn tcp_unlisten(ctx: FEntryContext) -> i32 {
+    leave(ctx.arg(0));
+    0
+}
+
 /// `udp_lib_get_port(sk, snum, hash2_nulladdr)`: a UDP socket has got its port, asked for or by itself.
 #[fexit(function = "udp_lib_get_port")]
 pub fn udp_bind(ctx: FExitContext) -> i32 {
