@@ -99,9 +99,8 @@ impl Plan {
     #[must_use]
     #[track_caller]
     pub fn tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> Listener {
-        let identity = self.identity.clone();
-        self.try_tcp(&address)
-            .unwrap_or_else(|error| panic!("{identity} on TCP {address:?}: {error}"))
+        once_free(|| self.clone().try_tcp(&address))
+            .unwrap_or_else(|error| panic!("{} on TCP {address:?}: {error}", self.identity))
     }
 
     /// As [`Plan::tcp`], where the kernel may say no.
@@ -119,9 +118,8 @@ impl Plan {
     #[must_use]
     #[track_caller]
     pub fn udp(self, address: impl ToSocketAddrs + fmt::Debug) -> Listener {
-        let identity = self.identity.clone();
-        self.try_udp(&address)
-            .unwrap_or_else(|error| panic!("{identity} on UDP {address:?}: {error}"))
+        once_free(|| self.clone().try_udp(&address))
+            .unwrap_or_else(|error| panic!("{} on UDP {address:?}: {error}", self.identity))
     }
 
     /// As [`Plan::udp`], where the kernel may say no.
@@ -154,6 +152,20 @@ impl Plan {
             socket.bind(&address.into())?;
             Ok(socket)
         })
+    }
+}
+
+/// Tries again for a while when a port is in use: a program that another test has just started may, until it is
+/// executed, still have the socket that had the port before.
+fn once_free(listen: impl Fn() -> io::Result<Listener>) -> io::Result<Listener> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match listen() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
     }
 }
 
