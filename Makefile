@@ -71,7 +71,7 @@ test-release:
 	operator/packaging/image.sh >/dev/null
 	operator/packaging/image.sh --version 99.0.0-next >/dev/null
 	$(MAKE) test-k8s TESTS=$(or $(TESTS),a_release) \
-		PROGRAMS="$(PROGRAMS) kube-controller-manager kube-scheduler"
+		PROGRAMS="$(PROGRAMS) kube-controller-manager kube-scheduler kubectl"
 
 # Every benchmark, and the README's figures drawn anew. Results are in target/bench.
 bench: bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet

@@ -8,6 +8,7 @@
 #   KUBE_CONTROLLER_MANAGER=PATH
 #   KUBE_SCHEDULER=PATH
 #   KUBELET=PATH
+#   KUBECTL=PATH
 #
 # A program is looked for in $KUBEBUILDER_ASSETS (the envtest convention), then on PATH. Else etcd is
 # Debian's, and Kubernetes' own are built from their Go modules, all at once: they share most of their
@@ -65,8 +66,8 @@ build() {
 missing=()
 for program; do
     case $program in
-    etcd | kube-apiserver | kube-controller-manager | kube-scheduler | kubelet) ;;
-    *) die "usage: kubernetes.sh [etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet]..." ;;
+    etcd | kube-apiserver | kube-controller-manager | kube-scheduler | kubelet | kubectl) ;;
+    *) die "usage: kubernetes.sh [etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kubectl]..." ;;
     esac
 done
 lock_cache kubernetes

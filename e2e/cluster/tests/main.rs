@@ -6,9 +6,11 @@ mod accounts;
 mod agents;
 mod chart;
 mod controller;
+mod edits;
 mod install;
 mod kit;
 mod kubelet;
+mod newcomer;
 mod node;
 mod pods;
 mod real_node;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         replicas::tests(),
         kubelet::tests(),
         whole::tests(),
+        newcomer::tests(),
     ]
     .concat();
     suite.run(&arguments, tests)

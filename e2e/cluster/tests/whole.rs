@@ -42,20 +42,22 @@ pub fn tests() -> Vec<Test> {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const NEXT: &str = "99.0.0-next";
 
-const SSH: &str = "connect to 192.0.2.1:22";
+pub const SSH: &str = "connect to 192.0.2.1:22";
 const WEB: &str = "connect to 192.0.2.1:80";
-const REACHED_SSH: &str = "reached \"ssh\"";
-const REFUSED: &str = "was refused";
+pub const REACHED_SSH: &str = "reached \"ssh\"";
+pub const REFUSED: &str = "was refused";
 
 /// A node that is ready for pods and has nothing of vrfgate, and the cluster that it belongs to.
-struct Scene<'a> {
+pub struct Scene<'a> {
     suite: &'a Suite,
     // Dropped in this order: nobody is there any more who would ask the API server.
-    vm: Vm,
+    pub vm: Vm,
+    /// How an administrator reaches the cluster.
+    pub kubeconfig: PathBuf,
     helm: Helm,
-    admin: Client,
+    pub admin: Client,
     pods: Api<Pod>,
-    leaks: Api<VrfLeak>,
+    pub leaks: Api<VrfLeak>,
     /// How the node stood before anything was installed.
     before: String,
     _cluster: ControlPlane,
@@ -63,10 +65,10 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// The machine is that of the last test, unless it failed.
-    async fn new(suite: &'a Suite) -> Self {
+    pub async fn new(suite: &'a Suite) -> Self {
         let cluster = block_in_place(ControlPlane::start_whole).unwrap();
         let admin = cluster.client(&cluster.admin()).await.unwrap();
-        let helm = Helm::of(&cluster.write_kubeconfig("helm", &cluster.admin()).unwrap());
+        let admins = cluster.write_kubeconfig("helm", &cluster.admin()).unwrap();
         let last = suite.worker.lock().unwrap().take();
         let mut vm = last.unwrap_or_else(|| Vm::boot(Kind::Worker).unwrap());
         let node = cluster.user(&format!("system:node:{NODE}"), "system:nodes");
@@ -79,7 +81,8 @@ impl<'a> Scene<'a> {
         }
         let mut scene = Self {
             suite,
-            helm,
+            helm: Helm::of(&admins),
+            kubeconfig: admins,
             pods: Api::namespaced(admin.clone(), NAMESPACE),
             leaks: Api::all(admin.clone()),
             before: String::new(),
@@ -243,6 +246,11 @@ impl<'a> Scene<'a> {
     /// Nothing is left in the cluster but the CRDs, and nothing at all on the node: the client is refused again.
     async fn uninstall(&mut self) {
         self.helm(&["uninstall", "vrfgate", "--wait"]).await;
+        self.is_as_before().await;
+    }
+
+    /// As [`Scene::uninstall`] leaves it.
+    pub async fn is_as_before(&mut self) {
         self.vm.sees(SSH, REFUSED);
         let leaks = self.leaks.list(&ListParams::default()).await.unwrap();
         assert!(leaks.items.is_empty(), "{leaks:?}");
@@ -259,7 +267,7 @@ impl<'a> Scene<'a> {
     }
 
     /// No port that was never listed was ever open, and the next test may have the machine.
-    fn end(mut self) {
+    pub fn end(mut self) {
         let attempts: u32 = self.vm.tell("what was open?").parse().unwrap();
         assert!(attempts > 100, "the scanner made {attempts} attempts only");
         println!("{attempts} attempts on ports that no leak lists: 0 were open");
@@ -318,6 +326,8 @@ async fn a_release_is_installed_used_upgraded_and_uninstalled_and_the_node_is_as
         tokio::time::sleep(idle).await;
         println!("idle: {}", scene.vm.tell("how much memory?"));
     }
+
+    println!("{}", scene.time_edits("management").await);
 
     scene.vm.tell("talk to 192.0.2.1:22");
     scene.vm.tell("keep connecting to 192.0.2.1:22");
