@@ -52,10 +52,8 @@ impl Scene<'_> {
             PathBuf::from(program).parent().map(Path::to_owned)
         });
         let path = env::var_os("PATH").unwrap_or_default();
-        let path = programs
-            .into_iter()
-            .flatten()
-            .chain(env::split_paths(&path));
+        // Behind what is there: one of the directories may hold another compiler.
+        let path = env::split_paths(&path).chain(programs.into_iter().flatten());
         let output = Command::new("bash")
             .args(["-c", command])
             .current_dir(repository())
