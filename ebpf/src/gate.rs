@@ -336,14 +336,19 @@ impl Gate {
     /// without a socket look-up, and so past the gate (`__udp4_lib_mcast_deliver`).
     fn open_sysctls(&mut self, rules: &RuleSet) -> Result<(), Error> {
         self.verify()?;
-        let former = self.record.former;
-        self.sysctls = L3mdevAccept {
-            tcp: former.tcp.map(|_| true),
-            udp: former.udp.map(|former| former || rules.uses(Protocol::Udp)),
-        };
+        self.sysctls = self.sysctls_for(rules);
         self.sysctls
             .write(&self.netns)
             .doing(|| format!("setting the l3mdev_accept sysctls of {}", self.netns))
+    }
+
+    /// What rules take the sysctls to be.
+    fn sysctls_for(&self, rules: &RuleSet) -> L3mdevAccept {
+        let former = self.record.former;
+        L3mdevAccept {
+            tcp: former.tcp.map(|_| true),
+            udp: former.udp.map(|former| former || rules.uses(Protocol::Udp)),
+        }
     }
 }
 

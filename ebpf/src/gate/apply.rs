@@ -15,6 +15,7 @@ type Applied = (Changes, Tables, RuleSet);
 impl Gate {
     /// Puts these rules into force, changing only what differs. On an error, what was in force stays.
     pub fn apply(&mut self, rules: &RuleSet) -> Result<Changes, Error> {
+        let set_before = self.rules.is_some();
         // Taken, and put back only when all went well: after an error, the next call reads the maps again.
         let former = (self.tables.take(), self.rules.take());
         let (changes, tables, in_force) = if let (Some(tables), Some(former)) = former {
@@ -26,7 +27,12 @@ impl Gate {
             let tables = self.read_maps()?;
             self.apply_all(&tables, rules)?
         };
-        self.open_sysctls(rules)?;
+        if set_before && self.sysctls == self.sysctls_for(rules) {
+            // What something else has made of them since is for `keep` to put right, which tells.
+            self.verify()?;
+        } else {
+            self.open_sysctls(rules)?;
+        }
         self.tables = Some(tables);
         self.rules = Some(in_force);
         Ok(changes)
