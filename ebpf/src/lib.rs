@@ -46,7 +46,7 @@ pub use rules::{Mode, Protocol, Rule, RuleError, RuleSet, Vrf};
 pub use sockets::{OpenSocket, open_sockets};
 pub use status::{GateStatus, Hits, RuleStatus, SysctlStatus, VrfStatus};
 pub use store::{Store, remove_replaced, replace_file};
-pub use sys::{TestPacket, TestRun, test_run};
+pub use sys::{TestPacket, TestRun, give_back_memory, test_run};
 pub use sysctl::{L3mdevAccept, sysctls_at};
 pub use tracker::Tracing;
 pub use vrfgate_abi::{Event, LAYOUT, NO_RULE, REFUSED, WOULD_REFUSE};

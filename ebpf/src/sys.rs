@@ -324,7 +324,7 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &TestPacket, repeat: u32) -> io
 }
 
 /// Gives memory that was freed back to the kernel; the C library would keep it for later (`malloc_trim(3)`).
-pub(crate) fn give_back_memory() {
+pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer, and any thread may call it at any time.
     unsafe {
