@@ -153,8 +153,8 @@ impl fmt::Display for Clash {
                 f,
                 "with tcp_l3mdev_accept=1 they can't both be started again (EADDRINUSE) unless both set \
                  SO_REUSEPORT; clients of VRF {vrf} reach only one of them. If they shared it before that sysctl \
-                 was 1, Linux 6.8 and later may crash when they close (a bug of the kernel): stop the bound one, \
-                 or start it anew, at once"
+                 was 1, Linux 6.8 and later may crash when they close after both took connections (a bug of the \
+                 kernel): stop the bound one before the gate comes, or else before anybody connects"
             ),
             Protocol::Udp => write!(
                 f,
