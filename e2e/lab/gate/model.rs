@@ -188,7 +188,7 @@ impl World {
             add(&mut facts, link, addresses);
         }
         for (vrf, table) in VRFS.into_iter().zip([10, 20]) {
-            let master = self.link(vrf, LinkKind::Vrf { table }, None);
+            let master = self.link(vrf, LinkKind::Vrf { table: Some(table) }, None);
             let ifindex = master.ifindex;
             add(&mut facts, master, &[]);
             let slave = self.link(&slave_of(vrf), LinkKind::Other, Some(ifindex));

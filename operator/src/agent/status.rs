@@ -26,6 +26,7 @@ pub fn outcomes(
                 name: leak.name.clone(),
                 generation: 0,
                 state: NodeLeakState::Failed,
+                reason: None,
                 notes: vec!["can't be taken out of force".to_owned()],
             });
         }
@@ -48,20 +49,28 @@ fn outcome(
         .chain(errors.cloned())
         .collect();
     let kept = report.and_then(|report| report.leaks.iter().find(|kept| kept.name == leak.name));
-    let (state, notes) = match kept {
+    let (state, reason, notes) = match kept {
         Some(kept) if in_the_way.is_empty() => (
-            match kept.state {
-                LeakState::InForce => NodeLeakState::InForce,
-                LeakState::Waiting => NodeLeakState::Waiting,
-            },
+            node_state(kept.state),
+            kept.reason.map(|reason| reason.as_str().to_owned()),
             kept.notes.clone(),
         ),
-        Some(_) | None => (NodeLeakState::Failed, in_the_way),
+        Some(_) | None => (NodeLeakState::Failed, None, in_the_way),
     };
     LeakOutcome {
         name: leak.name.clone(),
         generation: leak.generation,
         state,
+        reason,
         notes,
+    }
+}
+
+/// The state of a leak in the words of `VrfGateNode`.
+pub const fn node_state(kept: LeakState) -> NodeLeakState {
+    match kept {
+        LeakState::InForce => NodeLeakState::InForce,
+        LeakState::Waiting => NodeLeakState::Waiting,
+        LeakState::Failed => NodeLeakState::Failed,
     }
 }

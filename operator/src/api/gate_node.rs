@@ -207,6 +207,9 @@ pub struct LeakOutcome {
     pub generation: i64,
     /// What has become of it.
     pub state: NodeLeakState,
+    /// Why it is not in force, in a word, such as `PortShared` or `NoRoom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What a person should know, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

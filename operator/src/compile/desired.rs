@@ -79,6 +79,8 @@ pub enum WaitingReason {
     NoSuchDevice,
     /// A device has the name, but is no VRF.
     NotAVrf,
+    /// The VRF is there, and which routing table it has is not known. Its services are open all the same.
+    TableUnknown,
 }
 
 /// Compiles the leaks meant for one namespace against what is there.
@@ -213,8 +215,11 @@ fn waiting(leak: &Leak, facts: &NodeFacts) -> Option<Waiting> {
         .find(|link| link.name == leak.vrf.as_str());
     let reason = match device {
         None => WaitingReason::NoSuchDevice,
-        Some(link) if is_vrf(link) => return None,
-        Some(_) => WaitingReason::NotAVrf,
+        Some(link) => match link.kind {
+            LinkKind::Vrf { table: Some(_) } => return None,
+            LinkKind::Vrf { table: None } => WaitingReason::TableUnknown,
+            LinkKind::Other => WaitingReason::NotAVrf,
+        },
     };
     Some(Waiting {
         leak: leak.name.clone(),

@@ -33,8 +33,8 @@ pub struct Link {
 pub enum LinkKind {
     /// A VRF and the routing table that belongs to it.
     Vrf {
-        /// Number of the routing table.
-        table: u32,
+        /// Number of the routing table; `None` where the kernel's answer doesn't tell.
+        table: Option<u32>,
     },
     /// Any other device.
     Other,

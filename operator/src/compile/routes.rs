@@ -81,7 +81,7 @@ pub(super) fn wanted_routes(
     for leak in leaks {
         let Some(&&Link {
             ifindex: vrf,
-            kind: LinkKind::Vrf { table },
+            kind: LinkKind::Vrf { table: Some(table) },
             ..
         }) = links.get(leak.vrf.as_str())
         else {

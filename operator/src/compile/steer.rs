@@ -234,7 +234,8 @@ pub(super) fn steered_vrfs(
             .links
             .iter()
             .find(|link| link.ifindex == vrf.ifindex)?;
-        let LinkKind::Vrf { table } = link.kind else {
+        // A VRF whose table is unknown is told of by its leaks.
+        let LinkKind::Vrf { table: Some(table) } = link.kind else {
             return None;
         };
         let own = facts

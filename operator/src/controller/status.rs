@@ -30,6 +30,8 @@ struct Tally<'a> {
     unreported: Vec<&'a str>,
     /// The first complaint of a node that failed.
     complaint: Option<String>,
+    /// Its word for it.
+    reason: Option<&'a str>,
 }
 
 /// The status of `leak`. Conditions that say what they said in the `former` one keep their time.
@@ -113,12 +115,12 @@ fn has_references(leak: &ViewedLeak) -> bool {
         .is_ok_and(|parsed| !parsed.references.is_empty())
 }
 
-fn ready(
+fn ready<'a>(
     leak: &ViewedLeak,
     findings: &Findings<'_>,
-    tally: &Tally<'_>,
-    accepted: &Result<(), (&'static str, String)>,
-) -> (bool, &'static str, String) {
+    tally: &Tally<'a>,
+    accepted: &Result<(), (&'a str, String)>,
+) -> (bool, &'a str, String) {
     if leak.object.metadata.deletion_timestamp.is_some() {
         let held_by = some_of(&findings.held_by, ", ");
         return (
@@ -146,7 +148,7 @@ fn ready(
             "can't be put into force on {}: {complaint}",
             on(&tally.failed)
         );
-        return (false, "Failed", message);
+        return (false, tally.reason.unwrap_or("Failed"), message);
     }
     if !tally.conflicting.is_empty() {
         let message = format!("another leak is in its way on {}", on(&tally.conflicting));
@@ -184,13 +186,19 @@ fn tally<'a>(leak: &ViewedLeak, nodes: &BTreeMap<&'a str, Placement<'a>>) -> Tal
                 || (behind && has_references(leak));
             (!stale).then_some(outcome)
         });
-        match outcome.map(|outcome| (outcome.state, &outcome.notes)) {
-            None => tally.unreported.push(node),
-            Some((NodeLeakState::InForce, _)) => tally.in_force.push(node),
-            Some((NodeLeakState::Waiting, _)) => tally.waiting.push(node),
-            Some((NodeLeakState::Failed, said)) => {
+        let Some(outcome) = outcome else {
+            tally.unreported.push(node);
+            continue;
+        };
+        match outcome.state {
+            NodeLeakState::InForce => tally.in_force.push(node),
+            NodeLeakState::Waiting => tally.waiting.push(node),
+            NodeLeakState::Failed => {
                 tally.failed.push(node);
-                tally.complaint = tally.complaint.or_else(|| said.first().cloned());
+                if tally.complaint.is_none() {
+                    tally.complaint = outcome.notes.first().cloned();
+                    tally.reason = outcome.reason.as_deref();
+                }
             }
         }
     }

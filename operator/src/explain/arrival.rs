@@ -27,13 +27,26 @@ impl Facts {
             steps.found(Stage::Device, format!("there is no device {name}"));
             return Err(end(Verdict::NoSuchVrf, self.vrfs_there_are()));
         };
-        let LinkKind::Vrf { table } = link.kind else {
-            steps.found(Stage::Device, format!("{name} is a device, and no VRF"));
-            let advice = match self.vrf_of(link.ifindex) {
-                Some(vrf) => format!("{name} is a slave of VRF {0}: ask with --vrf {0}", vrf.name),
-                None => self.vrfs_there_are(),
-            };
-            return Err(end(Verdict::NotAVrf, advice));
+        let table = match link.kind {
+            LinkKind::Vrf { table: Some(table) } => table,
+            LinkKind::Vrf { table: None } => {
+                steps.found(
+                    Stage::Device,
+                    format!("the kernel doesn't say which routing table VRF {name} has"),
+                );
+                let advice = format!("compare with `ip -d link show {name}`, and ask again");
+                return Err(end(Verdict::TableUnknown, advice));
+            }
+            LinkKind::Other => {
+                steps.found(Stage::Device, format!("{name} is a device, and no VRF"));
+                let advice = match self.vrf_of(link.ifindex) {
+                    Some(vrf) => {
+                        format!("{name} is a slave of VRF {0}: ask with --vrf {0}", vrf.name)
+                    }
+                    None => self.vrfs_there_are(),
+                };
+                return Err(end(Verdict::NotAVrf, advice));
+            }
         };
         let slaves: Vec<_> = self.slaves(link.ifindex).collect();
         let down = |ifindex: u32| self.down.contains(&ifindex);

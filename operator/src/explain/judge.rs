@@ -58,6 +58,8 @@ pub enum Verdict {
     NoSuchVrf,
     /// The device is no VRF.
     NotAVrf,
+    /// The kernel doesn't say which table the VRF has.
+    TableUnknown,
     /// The VRF has no slave.
     NoInterface,
     /// VRF or slaves are down.

@@ -323,9 +323,7 @@ fn kind(info: &[LinkInfo]) -> LinkKind {
         }),
         _ => None,
     });
-    LinkKind::Vrf {
-        table: table.unwrap_or_default(),
-    }
+    LinkKind::Vrf { table }
 }
 
 /// What a route says is local as a whole. The route of a single address comes and goes with the address.

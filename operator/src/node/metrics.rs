@@ -71,6 +71,7 @@ impl Collector for GateMetrics {
             vec![
                 leaks(LeakState::InForce, "in_force"),
                 leaks(LeakState::Waiting, "waiting"),
+                leaks(LeakState::Failed, "failed"),
             ],
         )?;
         gauges(

@@ -28,7 +28,8 @@ pub use metrics::GateMetrics;
 pub use probe::{ProbeError, probe};
 pub use repairs::{Repair, Repairs};
 pub use report::{
-    LeakReport, LeakState, Report, RouteReport, RouteState, SteeredVrfReport, SteeringReport,
+    LeakReport, LeakState, Reason, Report, RouteReport, RouteState, SteeredVrfReport,
+    SteeringReport,
 };
 pub use routes::{PROTOCOL, Refusal, RouteOutcome};
 pub use steer::{MarkUser, SteerError, SteerOutcome, missing_modules};

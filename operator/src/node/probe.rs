@@ -67,7 +67,7 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
         if let Answer::None(_) = answer {
             let tables = rules.iter().filter_map(|rule| match rule.action {
                 RuleAction::Table(other) => Some(other),
-                RuleAction::L3mdev => Some(table),
+                RuleAction::L3mdev => table,
                 _ => None,
             });
             dead_ends = watcher

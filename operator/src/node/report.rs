@@ -43,6 +43,9 @@ pub struct LeakReport {
     pub vrf: String,
     /// What has become of it.
     pub state: LeakState,
+    /// Why it is not in force, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// What a person should know, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -55,6 +58,40 @@ pub enum LeakState {
     InForce,
     /// It waits for its VRF.
     Waiting,
+    /// It can't be put into force, for [`LeakReport::reason`]. Others are not concerned.
+    Failed,
+}
+
+/// Why a leak is not in force, as a word that programs can rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reason {
+    /// No device has the VRF's name.
+    NoSuchDevice,
+    /// A device has the VRF's name, and is no VRF.
+    NotAVrf,
+    /// The kernel doesn't say which routing table the VRF has.
+    TableUnknown,
+    /// An older leak opens or routes the same.
+    Conflict,
+    /// The gate's maps have no room for it beside older leaks.
+    NoRoom,
+    /// An unbound and a VRF-bound socket share a TCP port, and this kernel may crash if the gate came now.
+    PortShared,
+}
+
+impl Reason {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSuchDevice => "NoSuchDevice",
+            Self::NotAVrf => "NotAVrf",
+            Self::TableUnknown => "TableUnknown",
+            Self::Conflict => "Conflict",
+            Self::NoRoom => "NoRoom",
+            Self::PortShared => "PortShared",
+        }
+    }
 }
 
 /// A route that a leak asks for.
@@ -147,7 +184,18 @@ impl Report {
             LeakReport {
                 name: leak.name.to_string(),
                 vrf: leak.vrf.to_string(),
-                state: reason.map_or(LeakState::InForce, |_| LeakState::Waiting),
+                state: match reason {
+                    None => LeakState::InForce,
+                    Some(WaitingReason::NoSuchDevice | WaitingReason::NotAVrf) => {
+                        LeakState::Waiting
+                    }
+                    Some(WaitingReason::TableUnknown) => LeakState::Failed,
+                },
+                reason: reason.map(|reason| match reason {
+                    WaitingReason::NoSuchDevice => Reason::NoSuchDevice,
+                    WaitingReason::NotAVrf => Reason::NotAVrf,
+                    WaitingReason::TableUnknown => Reason::TableUnknown,
+                }),
                 notes: match reason {
                     Some(reason) => vec![waits_for(leak, *reason)],
                     None => [unmatched(leak, desired), unmade(leak, desired)].concat(),
@@ -202,6 +250,11 @@ fn waits_for(leak: &Leak, reason: WaitingReason) -> String {
         WaitingReason::NoSuchDevice => format!("waits for VRF {} to be created", leak.vrf),
         WaitingReason::NotAVrf => format!(
             "waits for VRF {}: a device of that name exists and is no VRF",
+            leak.vrf
+        ),
+        WaitingReason::TableUnknown => format!(
+            "makes no routes: the kernel doesn't say which routing table VRF {0} has (compare with \
+             `ip -d link show {0}`)",
             leak.vrf
         ),
     }

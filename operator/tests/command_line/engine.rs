@@ -37,7 +37,7 @@ spec:
     let vrf = |ifindex: u32, name: &str| Link {
         ifindex,
         name: name.into(),
-        kind: LinkKind::Vrf { table: ifindex },
+        kind: LinkKind::Vrf { table: Some(ifindex) },
         master: None,
     };
     let lan = Link {

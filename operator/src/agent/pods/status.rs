@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use vrfgate_cni::Pod;
 
-use super::gate::State;
+use super::{super::status::node_state, gate::State};
 use crate::{
     api::{GateLeak, LeakOutcome, NodeLeakState, PodOutcome, VrfGateNodeSpec},
-    node::LeakState,
+    node::Reason,
 };
 
 /// Of each pod that has a gate or should have one, and of each leak for pods, summed up.
@@ -51,6 +51,7 @@ fn unattached(leak: &GateLeak) -> LeakOutcome {
         name: leak.name.clone(),
         generation: leak.generation,
         state: NodeLeakState::Waiting,
+        reason: None,
         notes: vec![],
     }
 }
@@ -64,22 +65,17 @@ fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
         };
         let reports = state.report.iter().flat_map(|report| &report.leaks);
         let mut kept = reports.filter(|kept| kept.name == leak.name);
-        let (outcome, notes) = match (why(&leak.name), &failure, kept.next()) {
-            (Some(why), _, _) => (NodeLeakState::Failed, vec![why]),
-            (None, Some(failure), _) => (NodeLeakState::Failed, vec![failure.clone()]),
-            (None, None, Some(kept)) => (
-                match kept.state {
-                    LeakState::InForce => NodeLeakState::InForce,
-                    LeakState::Waiting => NodeLeakState::Waiting,
-                },
-                kept.notes.clone(),
-            ),
-            (None, None, None) => (NodeLeakState::Waiting, vec![]),
+        let (outcome, reason, notes) = match (why(&leak.name), &failure, kept.next()) {
+            (Some(why), _, _) => (NodeLeakState::Failed, Some(Reason::Conflict), vec![why]),
+            (None, Some(failure), _) => (NodeLeakState::Failed, None, vec![failure.clone()]),
+            (None, None, Some(kept)) => (node_state(kept.state), kept.reason, kept.notes.clone()),
+            (None, None, None) => (NodeLeakState::Waiting, None, vec![]),
         };
         LeakOutcome {
             name: leak.name.clone(),
             generation: leak.generation,
             state: outcome,
+            reason: reason.map(|reason| reason.as_str().to_owned()),
             notes,
         }
     });
@@ -111,6 +107,7 @@ fn sum(leak: &GateLeak, pods: &[PodOutcome]) -> LeakOutcome {
         } else {
             NodeLeakState::InForce
         },
+        reason: None,
         notes: Vec::new(),
     };
     for state in [NodeLeakState::Waiting, NodeLeakState::Failed] {
@@ -125,6 +122,7 @@ fn sum(leak: &GateLeak, pods: &[PodOutcome]) -> LeakOutcome {
             .map(String::as_str)
             .collect();
         sum.state = state;
+        sum.reason.clone_from(&outcome.reason);
         let more = match such.count() {
             0 => String::new(),
             more => format!(" and {more} more"),

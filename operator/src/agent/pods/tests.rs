@@ -116,6 +116,7 @@ fn state(leaks: &[GateLeak], in_force: &[&str]) -> State {
                     name: (*name).into(),
                     vrf: "BLUE".into(),
                     state: LeakState::InForce,
+                    reason: None,
                     notes: vec![],
                 })
                 .collect(),

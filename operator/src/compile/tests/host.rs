@@ -9,7 +9,7 @@ pub struct Host(NodeFacts);
 impl Host {
     /// Adds a VRF device.
     pub fn vrf(self, name: &str) -> Self {
-        self.link(name, LinkKind::Vrf { table: 10 }, None)
+        self.link(name, LinkKind::Vrf { table: Some(10) }, None)
     }
 
     /// Adds a device of the main domain.

@@ -31,8 +31,10 @@ fn link(ifindex: u32, name: &str, master: Option<u32>) -> Link {
         ifindex,
         name: name.into(),
         kind: match name {
-            "BLUE" => LinkKind::Vrf { table: BLUE_TABLE },
-            "RED" => LinkKind::Vrf { table: 20 },
+            "BLUE" => LinkKind::Vrf {
+                table: Some(BLUE_TABLE),
+            },
+            "RED" => LinkKind::Vrf { table: Some(20) },
             _ => LinkKind::Other,
         },
         master,
