@@ -3,7 +3,7 @@
 use std::io;
 
 use tracing::warn;
-use vrfgate_ebpf::{Capacity, Error, Gate, GateStatus, Mode, Netns, RuleSet, Store};
+use vrfgate_ebpf::{Capacity, Error, Gate, GateStatus, Mode, Netns, Opening, RuleSet, Store};
 
 use crate::{Attachment, Facts, rule_set};
 
@@ -61,6 +61,20 @@ fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
     }
 }
 
+fn covers(found: &Opening, wanted: &Opening) -> bool {
+    let Opening {
+        protocol,
+        ports,
+        addresses,
+        prefixes: _,
+    } = wanted;
+    found.protocol == *protocol
+        && found.ports == *ports
+        && addresses
+            .iter()
+            .all(|address| found.addresses.contains(address))
+}
+
 /// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some.
 pub(crate) fn lacking(found_gate: &GateStatus, wanted: &RuleSet) -> Vec<String> {
     let mut lacking = Vec::new();
@@ -80,23 +94,18 @@ pub(crate) fn lacking(found_gate: &GateStatus, wanted: &RuleSet) -> Vec<String> 
             lacking.push(format!("VRF {name} is not enforced"));
         }
         for rule in &wanted.rules {
-            let in_force = found.rules.iter().any(|found| {
-                found.rule.protocol == rule.protocol
-                    && found.rule.ports == rule.ports
-                    && found.rule.sources == rule.sources
-                    && rule
-                        .addresses
-                        .iter()
-                        .all(|address| found.rule.addresses.contains(address))
-            });
-            if !in_force {
-                lacking.push(format!(
-                    "VRF {name}: {} {}-{} of {} is not open as it should be",
-                    rule.protocol,
-                    rule.ports.start(),
-                    rule.ports.end(),
-                    rule.name,
-                ));
+            for opening in &rule.opens {
+                let mut rules = found.rules.iter().map(|found| &found.rule);
+                let in_force = rules.any(|found| {
+                    found.sources == rule.sources
+                        && found.opens.iter().any(|found| covers(found, opening))
+                });
+                if !in_force {
+                    lacking.push(format!(
+                        "VRF {name}: {opening} of {} is not open as it should be",
+                        rule.name,
+                    ));
+                }
             }
         }
     }

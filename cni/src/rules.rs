@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vrfgate_ebpf::{Mode, Rule, RuleSet, Vrf};
+use vrfgate_ebpf::{Mode, Opening, Rule, RuleSet, Vrf};
 
 use crate::{Attachment, Facts, Link, Service, config::is_private_to_host};
 
@@ -64,10 +64,12 @@ fn rule(attachment: &Attachment, service: &Service, vrf: &Link, facts: &Facts) -
     let key = &attachment.key;
     Rule {
         name: format!("{}/{}/{}", key.network, key.ifname, service.name),
-        protocol: service.protocol,
-        ports: service.ports(),
-        addresses: addresses.into_iter().collect(),
-        prefixes: Vec::new(),
+        opens: vec![Opening {
+            protocol: service.protocol,
+            ports: service.ports(),
+            addresses: addresses.into_iter().collect(),
+            prefixes: Vec::new(),
+        }],
         sources: service.sources.iter().copied().map(Into::into).collect(),
     }
 }

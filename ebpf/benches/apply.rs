@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Sandbox, rule, vrf};
+use common::{Sandbox, on_addresses, rule, vrf};
 use kit::{Series, verdict};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -119,10 +119,7 @@ fn set(rules: u32, addresses: u32, version: u16) -> RuleSet {
         let port = u16::try_from(10_000 + number % 400).unwrap();
         let first = 0x0a00_0001 + number / 400 * addresses;
         let addresses = (first..first + addresses).map(|address| Ipv4Addr::from(address).into());
-        Rule {
-            addresses: addresses.collect(),
-            ..rule(&number.to_string(), Tcp, port..=port, &[])
-        }
+        on_addresses(rule(&number.to_string(), Tcp, port..=port, &[]), addresses)
     });
     let one = 9000 + version;
     let constant = [

@@ -18,7 +18,7 @@ use aya::{
     maps::{HashMap, LpmTrie, MapData, lpm_trie::Key},
     programs::SkLookup,
 };
-use common::{Sandbox, from_sources, packet, rule, vrf};
+use common::{Sandbox, from_sources, on_addresses, on_prefixes, packet, rule, vrf};
 use kit::{Series, Spread, verdict};
 use serde_json::{Value, json};
 use vrfgate_abi::{ANY_IPV4, ListenerKey, Listeners, ON_DEVICE};
@@ -122,10 +122,7 @@ fn cases(programs: &mut Ebpf) -> Vec<Case> {
     }
     let ssh = || rule("ssh", Tcp, 22..=22, &["192.0.2.1"]);
     let restricted = from_sources(ssh(), &["10.200.0.0/16", "10.201.0.0/16"]);
-    let any_ip = Rule {
-        prefixes: vec!["203.0.113.0/24".parse().unwrap()],
-        ..rule("web", Tcp, 22..=22, &[])
-    };
+    let any_ip = on_prefixes(rule("web", Tcp, 22..=22, &[]), &["203.0.113.0/24"]);
     let range = rule("range", Tcp, 8000..=8999, &["192.0.2.1"]);
     cases.extend([
         with_rules("source allowed", restricted, tcp("192.0.2.1:22")),
@@ -163,15 +160,8 @@ fn gate(
 ) -> Case {
     let set = (0..rules).map(|number| {
         let service = service(number);
-        Rule {
-            addresses: vec![service.ip()],
-            ..rule(
-                &number.to_string(),
-                Tcp,
-                service.port()..=service.port(),
-                &[],
-            )
-        }
+        let ports = service.port()..=service.port();
+        on_addresses(rule(&number.to_string(), Tcp, ports, &[]), [service.ip()])
     });
     let set = vrf(vrf_device, Mode::Enforce, set.collect());
     of_gate(name, rules, &set, packets, verdict, "program")

@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
-use vrfgate_abi::{PortBlocks, VRF_PREFIXES, VrfPolicy};
+use vrfgate_abi::{VRF_PREFIXES, VrfPolicy};
 
 use crate::{
-    Rule, RuleSet, Vrf,
+    Opening, Rule, RuleSet, Vrf,
     encode::{Tables, blocks_of},
 };
 
@@ -55,7 +55,7 @@ impl<'a> Edit<'a> {
                 if was.name != is.name || changed.len() == MOST {
                     return None;
                 }
-                if repeats_itself(is) || rules.iter().any(|other| may_overlap(is, other)) {
+                if rules.iter().any(|other| may_overlap(is, other)) {
                     return None;
                 }
                 changed.push(Changed {
@@ -126,16 +126,17 @@ impl Parts {
     }
 }
 
-/// Whether a rule names an address twice, which is refused.
-fn repeats_itself(rule: &Rule) -> bool {
-    let addresses: HashSet<_> = rule.addresses.iter().collect();
-    addresses.len() < rule.addresses.len()
-}
-
 /// Whether two rules might open the same port of the same address. A yes is to be looked into.
 fn may_overlap(one: &Rule, other: &Rule) -> bool {
-    if one.name == other.name
-        || one.protocol != other.protocol
+    one.name != other.name
+        && one.opens.iter().any(|one| {
+            let mut others = other.opens.iter();
+            others.any(|other| may_hold_the_same(one, other))
+        })
+}
+
+fn may_hold_the_same(one: &Opening, other: &Opening) -> bool {
+    if one.protocol != other.protocol
         || one.ports.start() > other.ports.end()
         || other.ports.start() > one.ports.end()
     {
@@ -165,11 +166,13 @@ fn policy(former: VrfPolicy, rules: &[Rule]) -> VrfPolicy {
         ..former
     };
     for rule in rules {
-        if !rule.prefixes.is_empty() {
+        if rule.has_prefixes() {
             policy.flags |= VRF_PREFIXES;
         }
-        for block in PortBlocks::new(*rule.ports.start(), *rule.ports.end()) {
-            *blocks_of(&mut policy, rule.protocol) |= 1 << block.size;
+        for opening in &rule.opens {
+            for block in opening.blocks() {
+                *blocks_of(&mut policy, opening.protocol) |= 1 << block.size;
+            }
         }
     }
     policy

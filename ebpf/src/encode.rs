@@ -3,16 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, Ipv6Addr},
+    ops::RangeInclusive,
 };
 
 use ipnet::IpNet;
 use vrfgate_abi::{
-    IPV4, IPV6, PortBlocks, PrefixRule, RULE_RESTRICTED, RuleKey, RuleValue, Source, VRF_AS_BEFORE,
+    IPV4, IPV6, PortBlock, PrefixRule, RULE_RESTRICTED, RuleKey, RuleValue, Source, VRF_AS_BEFORE,
     VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP, VRF_PREFIXES, VrfPolicy,
 };
 
 use crate::{
-    L3mdevAccept, Mode, Protocol, Rule, RuleError, RuleSet, Vrf,
+    L3mdevAccept, Mode, Opening, Protocol, Rule, RuleError, RuleSet, Vrf,
     slots::{Allocation, Slots},
 };
 
@@ -39,9 +40,9 @@ impl Tables {
         former: L3mdevAccept,
         slots: &mut Allocation<'_>,
     ) -> Result<Self, RuleError> {
+        set.check()?;
         let mut tables = Self::default();
         for (&ifindex, vrf) in &set.vrfs {
-            refuse_overlaps(vrf)?;
             let mut policy = VrfPolicy {
                 flags: flags(vrf.mode, former),
                 counter: slots.take(&vrf.name, None)?,
@@ -66,23 +67,16 @@ impl Tables {
 
     /// The slot that a rule has, by its first entry; `None` for one that has none.
     pub(crate) fn slot_of(&self, vrf: u32, rule: &Rule) -> Option<u32> {
-        let block = PortBlocks::new(*rule.ports.start(), *rule.ports.end()).next()?;
-        let key = |address| RuleKey {
-            vrf,
-            port: block.first,
-            protocol: rule.protocol.number(),
-            block: block.size,
-            address: mapped(address),
-        };
-        let value = if let Some(&address) = rule.addresses.first() {
-            self.rules.get(&key(address))
-        } else {
-            let net = rule.prefixes.first()?.trunc();
-            let (family, bits) = bits_of(net);
-            let data = PrefixRule::of(&key(net.network()), family);
-            self.prefix_rules.get(&(PrefixRule::HEAD_BITS + bits, data))
-        };
-        value.map(|value| value.rule)
+        rule.opens.iter().find_map(|opening| {
+            let block = opening.blocks().next()?;
+            let value = if let Some(&address) = opening.addresses.first() {
+                self.rules.get(&key(vrf, opening, block, address))
+            } else {
+                self.prefix_rules
+                    .get(&prefix_key(vrf, opening, block, *opening.prefixes.first()?))
+            };
+            value.map(|value| value.rule)
+        })
     }
 
     /// Adds the entries of a rule that is counted in `slot`, and to the policy of its VRF how they are found.
@@ -95,26 +89,19 @@ impl Tables {
                 RULE_RESTRICTED
             },
         };
-        if !rule.prefixes.is_empty() {
+        if rule.has_prefixes() {
             policy.flags |= VRF_PREFIXES;
         }
-        for block in PortBlocks::new(*rule.ports.start(), *rule.ports.end()) {
-            *blocks_of(policy, rule.protocol) |= 1 << block.size;
-            let key = |address| RuleKey {
-                vrf,
-                port: block.first,
-                protocol: rule.protocol.number(),
-                block: block.size,
-                address: mapped(address),
-            };
-            for &address in &rule.addresses {
-                self.rules.insert(key(address), value);
-            }
-            for net in rule.prefixes.iter().map(IpNet::trunc) {
-                let (family, bits) = bits_of(net);
-                let data = PrefixRule::of(&key(net.network()), family);
-                self.prefix_rules
-                    .insert((PrefixRule::HEAD_BITS + bits, data), value);
+        for opening in &rule.opens {
+            for block in opening.blocks() {
+                *blocks_of(policy, opening.protocol) |= 1 << block.size;
+                for &address in &opening.addresses {
+                    self.rules.insert(key(vrf, opening, block, address), value);
+                }
+                for &net in &opening.prefixes {
+                    self.prefix_rules
+                        .insert(prefix_key(vrf, opening, block, net), value);
+                }
             }
         }
         self.sources
@@ -153,8 +140,10 @@ impl Tables {
             .map(|(&ifindex, policy)| {
                 let rules = rules
                     .range((ifindex, 0)..=(ifindex, u32::MAX))
-                    .filter_map(|(&(_, slot), keys)| {
-                        decode_rule(slots.rule_name(slot), keys, sources.remove(&slot))
+                    .map(|(&(_, slot), places)| Rule {
+                        name: slots.rule_name(slot),
+                        opens: openings(places),
+                        sources: sources.remove(&slot).into_iter().flatten().collect(),
                     })
                     .collect();
                 let vrf = Vrf {
@@ -176,11 +165,11 @@ impl Tables {
 struct Place {
     vrf: u32,
     protocol: u8,
-    first: u16,
-    block: u8,
+    block: PortBlock,
     on: On,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum On {
     Address(IpAddr),
     Prefix(IpNet),
@@ -191,8 +180,10 @@ impl Place {
         Self {
             vrf: key.vrf,
             protocol: key.protocol,
-            first: key.port,
-            block: key.block,
+            block: PortBlock {
+                first: key.port,
+                size: key.block,
+            },
             on: On::Address(unmapped(key.address)),
         }
     }
@@ -202,35 +193,87 @@ impl Place {
         Some(Self {
             vrf: u32::from_be_bytes(key.vrf),
             protocol: key.protocol,
-            first: u16::from_be_bytes(key.port),
-            block: key.block,
+            block: PortBlock {
+                first: u16::from_be_bytes(key.port),
+                size: key.block,
+            },
             on: On::Prefix(net_of(bits, key.family[3], key.address)?),
         })
     }
 }
 
-fn decode_rule(name: String, places: &[Place], sources: Option<BTreeSet<IpNet>>) -> Option<Rule> {
-    let protocol = Protocol::from_number(places.first()?.protocol)?;
-    let first = places.iter().map(|place| place.first).min()?;
-    let last = places
-        .iter()
-        .map(|place| u32::from(place.first) + (1 << place.block) - 1)
-        .max()?;
-    let (mut addresses, mut prefixes) = (BTreeSet::new(), BTreeSet::new());
+/// What a rule's entries open: blocks of one address that lie side by side are one range, and addresses that have
+/// the same range are one opening.
+fn openings(places: &[Place]) -> Vec<Opening> {
+    let mut blocks: BTreeMap<(u8, On), Vec<PortBlock>> = BTreeMap::new();
     for place in places {
-        match place.on {
-            On::Address(address) => drop(addresses.insert(address)),
-            On::Prefix(prefix) => drop(prefixes.insert(prefix)),
+        blocks
+            .entry((place.protocol, place.on))
+            .or_default()
+            .push(place.block);
+    }
+    let mut opened: BTreeMap<(Protocol, u16, u16), Vec<On>> = BTreeMap::new();
+    for ((protocol, on), blocks) in blocks {
+        let Some(protocol) = Protocol::from_number(protocol) else {
+            continue;
+        };
+        for range in ranges(blocks) {
+            opened
+                .entry((protocol, *range.start(), *range.end()))
+                .or_default()
+                .push(on);
         }
     }
-    Some(Rule {
-        name,
-        protocol,
-        ports: first.max(1)..=u16::try_from(last).unwrap_or(u16::MAX),
-        addresses: addresses.into_iter().collect(),
-        prefixes: prefixes.into_iter().collect(),
-        sources: sources.into_iter().flatten().collect(),
-    })
+    let opening = |((protocol, first, last), places): (_, Vec<On>)| {
+        let (mut addresses, mut prefixes) = (Vec::new(), Vec::new());
+        for place in places {
+            match place {
+                On::Address(address) => addresses.push(address),
+                On::Prefix(prefix) => prefixes.push(prefix),
+            }
+        }
+        Opening {
+            protocol,
+            ports: first..=last,
+            addresses,
+            prefixes,
+        }
+    };
+    opened.into_iter().map(opening).collect()
+}
+
+/// Blocks as ranges, the lowest first. The block of all ports begins with 0, which is no port.
+fn ranges(mut blocks: Vec<PortBlock>) -> Vec<RangeInclusive<u16>> {
+    blocks.sort_unstable_by_key(|block| block.first);
+    let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
+    for block in blocks {
+        let end = u32::from(block.first) + (1 << block.size) - 1;
+        let end = u16::try_from(end).unwrap_or(u16::MAX);
+        match ranges.last_mut() {
+            Some(range) if u32::from(block.first) <= u32::from(*range.end()) + 1 => {
+                *range = *range.start()..=end.max(*range.end());
+            }
+            _ => ranges.push(block.first.max(1)..=end),
+        }
+    }
+    ranges
+}
+
+fn key(vrf: u32, opening: &Opening, block: PortBlock, address: IpAddr) -> RuleKey {
+    RuleKey {
+        vrf,
+        port: block.first,
+        protocol: opening.protocol.number(),
+        block: block.size,
+        address: mapped(address),
+    }
+}
+
+fn prefix_key(vrf: u32, opening: &Opening, block: PortBlock, net: IpNet) -> RulePrefix {
+    let net = net.trunc();
+    let (family, bits) = bits_of(net);
+    let data = PrefixRule::of(&key(vrf, opening, block, net.network()), family);
+    (PrefixRule::HEAD_BITS + bits, data)
 }
 
 fn flags(mode: Mode, former: L3mdevAccept) -> u32 {
@@ -260,78 +303,6 @@ pub(crate) fn blocks_of(policy: &mut VrfPolicy, protocol: Protocol) -> &mut u32 
         Protocol::Tcp => &mut policy.tcp_blocks,
         Protocol::Udp => &mut policy.udp_blocks,
     }
-}
-
-fn refuse_overlaps(vrf: &Vrf) -> Result<(), RuleError> {
-    let mut by_address: HashMap<(Protocol, IpAddr), Vec<&Rule>> = HashMap::new();
-    for rule in &vrf.rules {
-        for &address in &rule.addresses {
-            by_address
-                .entry((rule.protocol, address))
-                .or_default()
-                .push(rule);
-        }
-    }
-    for ((protocol, address), mut rules) in by_address {
-        rules.sort_by_key(|rule| (*rule.ports.start(), &rule.name));
-        for pair in rules.windows(2) {
-            let [first, second] = pair else { continue };
-            if second.ports.start() <= first.ports.end() {
-                return Err(RuleError::Overlap {
-                    vrf: vrf.name.clone(),
-                    first: first.name.clone(),
-                    second: second.name.clone(),
-                    address,
-                    port: *second.ports.start(),
-                    protocol,
-                });
-            }
-        }
-    }
-    refuse_overlapping_prefixes(vrf)
-}
-
-fn refuse_overlapping_prefixes(vrf: &Vrf) -> Result<(), RuleError> {
-    // Only pairs in which one has prefixes: among 100,000 rules without, there would be billions.
-    let with_prefixes = vrf.rules.iter().enumerate();
-    let with_prefixes = with_prefixes.filter(|(_, rule)| !rule.prefixes.is_empty());
-    for (place, rule) in with_prefixes {
-        let (before, after) = (&vrf.rules[..place], &vrf.rules[place + 1..]);
-        for other in before {
-            refuse_shared_prefix(vrf, other, rule)?;
-        }
-        for other in after {
-            refuse_shared_prefix(vrf, rule, other)?;
-        }
-    }
-    Ok(())
-}
-
-fn refuse_shared_prefix(vrf: &Vrf, first: &Rule, second: &Rule) -> Result<(), RuleError> {
-    let port = *first.ports.start().max(second.ports.start());
-    if first.protocol != second.protocol || port > *first.ports.end().min(second.ports.end()) {
-        return Ok(());
-    }
-    match shared(first, second).or_else(|| shared(second, first)) {
-        None => Ok(()),
-        Some(address) => Err(RuleError::Overlap {
-            vrf: vrf.name.clone(),
-            first: first.name.clone(),
-            second: second.name.clone(),
-            address,
-            port,
-            protocol: first.protocol,
-        }),
-    }
-}
-
-/// An address or prefix of `one` that lies in a prefix of the other.
-fn shared(one: &Rule, other: &Rule) -> Option<IpAddr> {
-    let addresses = one.addresses.iter().copied().map(IpNet::from);
-    addresses
-        .chain(one.prefixes.iter().copied())
-        .find(|net| other.prefixes.iter().any(|prefix| prefix.contains(net)))
-        .map(|net| net.network())
 }
 
 pub(crate) fn mapped(address: IpAddr) -> [u8; 16] {

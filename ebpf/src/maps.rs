@@ -10,7 +10,7 @@ use aya::maps::{
 use vrfgate_abi::{Counters, Event, PrefixRule, RuleKey, RuleValue, Source, VrfMarks, VrfPolicy};
 
 use crate::{
-    RuleError,
+    Needs, RuleError,
     encode::{RulePrefix, SourcePrefix, Tables},
     store::Pins,
 };
@@ -112,6 +112,22 @@ impl Maps {
     /// Number of counter slots.
     pub(crate) fn counter_slots(&self) -> u32 {
         self.counters.len()
+    }
+
+    /// Entries that the maps can hold.
+    pub(crate) fn room(&self) -> Needs {
+        let Room {
+            vrfs: _,
+            rules,
+            prefix_rules,
+            sources,
+        } = self.room;
+        Needs {
+            counters: self.counter_slots() as usize,
+            rules,
+            prefix_rules,
+            sources,
+        }
     }
 
     /// Everything that decides packets now.

@@ -1,8 +1,6 @@
 //! The BPF object of the gate, compiled in.
 
-use vrfgate_abi::PortBlocks;
-
-use crate::RuleSet;
+use crate::{Needs, RuleSet};
 
 /// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
 pub(crate) const OBJECT: &[u8] =
@@ -26,7 +24,21 @@ pub struct Capacity {
     pub events: u32,
 }
 
+/// Entries that `prefix_rules` has room for, as the BPF object says.
+const PREFIX_RULES: usize = 16_384;
+
 impl Capacity {
+    /// What a gate of this capacity has room for.
+    #[must_use]
+    pub fn room(&self) -> Needs {
+        Needs {
+            counters: self.counters as usize,
+            rules: self.rules as usize,
+            prefix_rules: PREFIX_RULES,
+            sources: self.sources as usize,
+        }
+    }
+
     /// For the gate of a pod, which has few addresses: a hash table's buckets are made, and paid for, at once. There
     /// is room for twice what it begins with, and for some thousands in any case.
     #[must_use]
@@ -36,14 +48,10 @@ impl Capacity {
             let twice = u32::try_from(needed.saturating_mul(2)).unwrap_or(most);
             twice.clamp(LEAST.min(most), most)
         };
-        let all = || rules.vrfs.values().flat_map(|vrf| &vrf.rules);
-        let entries = all().map(|rule| {
-            let (first, last) = (*rule.ports.start(), *rule.ports.end());
-            PortBlocks::new(first, last).count() * rule.addresses.len()
-        });
+        let needs = rules.needs();
         Self {
-            rules: room(entries.sum(), most.rules),
-            sources: room(all().map(|rule| rule.sources.len()).sum(), most.sources),
+            rules: room(needs.rules, most.rules),
+            sources: room(needs.sources, most.sources),
             events: 16_384,
             ..most
         }
@@ -84,17 +92,16 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Mode, Protocol, Rule, Vrf};
+    use crate::{Mode, Opening, Protocol, Rule, Vrf};
 
     fn rule(number: u16, addresses: usize) -> Rule {
-        Rule {
-            name: number.to_string(),
-            addresses: vec![[10, 0, 0, 1].into(); addresses],
-            prefixes: Vec::new(),
+        let opening = Opening {
             protocol: Protocol::Tcp,
             ports: number..=number,
-            sources: Vec::new(),
-        }
+            addresses: vec![[10, 0, 0, 1].into(); addresses],
+            prefixes: Vec::new(),
+        };
+        Rule::new(number.to_string(), opening)
     }
 
     fn capacity(rules: Vec<Rule>) -> Capacity {

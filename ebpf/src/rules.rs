@@ -1,9 +1,17 @@
 //! What a gate is asked to do: the VRFs of a namespace and the rules of each. Plain values.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    net::IpAddr,
+    ops::RangeInclusive,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use vrfgate_abi::PortBlocks;
+
+use crate::overlap::refuse_overlaps;
 
 /// A transport protocol the gate decides on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,11 +76,20 @@ impl fmt::Display for Mode {
     }
 }
 
-/// One service opened to one VRF.
+/// One service opened to one VRF, at one or several places: counted together, and open to the same clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Unique within the VRF. Counters follow the name when the rest of a rule changes.
     pub name: String,
+    /// What is opened. Two openings of one rule may open the same.
+    pub opens: Vec<Opening>,
+    /// Clients that may use the rule; empty means any client of the VRF.
+    pub sources: Vec<IpNet>,
+}
+
+/// Ports of local addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
     /// The service's protocol.
     pub protocol: Protocol,
     /// Local ports.
@@ -82,8 +99,52 @@ pub struct Rule {
     /// Prefixes of which every address is local to the namespace (`AnyIP`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefixes: Vec<IpNet>,
-    /// Clients that may use the rule; empty means any client of the VRF.
-    pub sources: Vec<IpNet>,
+}
+
+impl Rule {
+    /// A rule that opens ports of addresses to every client of the VRF.
+    #[must_use]
+    pub fn new(name: impl Into<String>, opening: Opening) -> Self {
+        Self {
+            name: name.into(),
+            opens: vec![opening],
+            sources: Vec::new(),
+        }
+    }
+
+    /// Whether any opening is of prefixes that are local as a whole.
+    pub(crate) fn has_prefixes(&self) -> bool {
+        self.opens
+            .iter()
+            .any(|opening| !opening.prefixes.is_empty())
+    }
+}
+
+impl Opening {
+    /// Whether it opens a port of an address.
+    #[must_use]
+    pub fn holds(&self, port: u16, address: IpAddr) -> bool {
+        self.ports.contains(&port)
+            && (self.addresses.contains(&address)
+                || self.prefixes.iter().any(|prefix| prefix.contains(&address)))
+    }
+
+    /// The blocks of ports that map keys are made of.
+    pub(crate) fn blocks(&self) -> PortBlocks {
+        PortBlocks::new(*self.ports.start(), *self.ports.end())
+    }
+}
+
+/// `22/TCP`, or `8000-8010/UDP`.
+impl fmt::Display for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.ports.start(), self.ports.end());
+        if first == last {
+            write!(f, "{first}/{}", self.protocol)
+        } else {
+            write!(f, "{first}-{last}/{}", self.protocol)
+        }
+    }
 }
 
 /// A VRF device of the namespace. While it is in a [`RuleSet`], nothing unlisted passes.
@@ -115,7 +176,83 @@ impl RuleSet {
         self.vrfs
             .values()
             .flat_map(|vrf| &vrf.rules)
-            .any(|rule| rule.protocol == protocol)
+            .flat_map(|rule| &rule.opens)
+            .any(|opening| opening.protocol == protocol)
+    }
+
+    /// The entries that the rules take in the maps of a gate, at most.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        for vrf in self.vrfs.values() {
+            needs.counters += 1;
+            for rule in &vrf.rules {
+                needs.counters += 1;
+                needs.sources += rule.sources.len();
+                for opening in &rule.opens {
+                    let blocks = opening.blocks().count();
+                    needs.rules += blocks * opening.addresses.len();
+                    needs.prefix_rules += blocks * opening.prefixes.len();
+                }
+            }
+        }
+        needs
+    }
+
+    /// Looks whether the rules go together, whatever a gate has room for.
+    pub fn check(&self) -> Result<(), RuleError> {
+        self.vrfs.values().try_for_each(|vrf| {
+            let mut names = HashSet::new();
+            match vrf.rules.iter().find(|rule| !names.insert(&rule.name)) {
+                Some(rule) => Err(RuleError::DuplicateName(rule.name.clone())),
+                None => refuse_overlaps(vrf),
+            }
+        })
+    }
+}
+
+/// Entries of a gate's maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Slots of `counters`: one a rule and one a VRF.
+    pub counters: usize,
+    /// Entries of `rules`: one for each local address and block of ports.
+    pub rules: usize,
+    /// Entries of `prefix_rules`: one for each local prefix and block of ports.
+    pub prefix_rules: usize,
+    /// Entries of `sources`: one for each source prefix of each restricted rule.
+    pub sources: usize,
+}
+
+impl Needs {
+    /// What both take together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            counters: self.counters + other.counters,
+            rules: self.rules + other.rules,
+            prefix_rules: self.prefix_rules + other.prefix_rules,
+            sources: self.sources + other.sources,
+        }
+    }
+
+    /// Refuses what doesn't fit into `room`.
+    pub fn check(self, room: Self) -> Result<(), RuleError> {
+        for (map, needed, capacity) in [
+            ("counters", self.counters, room.counters),
+            ("rules", self.rules, room.rules),
+            ("prefix_rules", self.prefix_rules, room.prefix_rules),
+            ("sources", self.sources, room.sources),
+        ] {
+            if needed > capacity {
+                return Err(RuleError::Full {
+                    map,
+                    needed,
+                    capacity,
+                });
+            }
+        }
+        Ok(())
     }
 }
 

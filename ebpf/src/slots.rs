@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::RuleError;
+use crate::{RuleError, RuleSet, Vrf};
 
 /// What a slot counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +36,22 @@ impl Slots {
             .get(&slot)
             .and_then(|owner| owner.rule.clone())
             .unwrap_or_else(|| format!("#{slot}"))
+    }
+
+    /// Every VRF, with those of its rules that have a slot already.
+    pub(crate) fn those_known(&self, rules: &RuleSet) -> RuleSet {
+        let owners: HashSet<&Owner> = self.0.values().collect();
+        let mut kept = rules.clone();
+        for vrf in kept.vrfs.values_mut() {
+            let Vrf { name, rules, .. } = vrf;
+            rules.retain(|rule| {
+                owners.contains(&Owner {
+                    vrf: name.clone(),
+                    rule: Some(rule.name.clone()),
+                })
+            });
+        }
+        kept
     }
 
     /// Slots by owner.

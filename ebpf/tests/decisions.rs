@@ -5,11 +5,10 @@ mod common;
 
 use std::net::{IpAddr, SocketAddr};
 
-use common::{Sandbox, from_sources, packet, rule, vrf};
-use ipnet::IpNet;
+use common::{Sandbox, from_sources, on_prefixes, opening, packet, rule, vrf};
 use proptest::{prelude::*, test_runner::TestRunner};
 use vrfgate_ebpf::{
-    Gate, Mode,
+    Gate, Mode, Opening,
     Protocol::{self, Tcp, Udp},
     Rule, RuleSet,
 };
@@ -84,19 +83,13 @@ fn only_the_listed_address_port_and_protocol_get_in() {
 #[test]
 fn a_prefix_that_is_local_as_a_whole_opens_its_addresses_and_no_neighbour() {
     let sandbox = Sandbox::new();
-    let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+    let nets = ["203.0.113.0/24", "2001:db8:53::/48"];
     let mut gate = sandbox.attach(&vrf(
         0,
         Mode::Enforce,
         vec![
-            Rule {
-                prefixes: nets(&["203.0.113.0/24", "2001:db8:53::/48"]),
-                ..rule("web", Tcp, 8000..=8010, &["192.0.2.1"])
-            },
-            Rule {
-                prefixes: nets(&["::/0"]),
-                ..rule("dns", Udp, 53..=53, &[])
-            },
+            on_prefixes(rule("web", Tcp, 8000..=8010, &["192.0.2.1"]), &nets),
+            on_prefixes(rule("dns", Udp, 53..=53, &[]), &["::/0"]),
         ],
     ));
     for (protocol, local, remote, expected) in [
@@ -120,8 +113,8 @@ fn a_prefix_that_is_local_as_a_whole_opens_its_addresses_and_no_neighbour() {
     }
     let status = gate.status().unwrap();
     assert_eq!(
-        status.vrfs[0].rules[1].rule.prefixes,
-        nets(&["203.0.113.0/24", "2001:db8:53::/48"]) as Vec<IpNet>
+        status.vrfs[0].rules[1].rule,
+        on_prefixes(rule("web", Tcp, 8000..=8010, &["192.0.2.1"]), &nets)
     );
 
     gate.apply(&vrf(0, Mode::Enforce, vec![])).unwrap();
@@ -134,10 +127,7 @@ fn a_prefix_that_is_local_as_a_whole_opens_its_addresses_and_no_neighbour() {
 #[test]
 fn a_prefix_and_an_address_inside_it_are_not_opened_by_two_rules() {
     let sandbox = Sandbox::new();
-    let prefix = Rule {
-        prefixes: vec!["203.0.113.0/24".parse().unwrap()],
-        ..rule("web", Tcp, 80..=90, &[])
-    };
+    let prefix = on_prefixes(rule("web", Tcp, 80..=90, &[]), &["203.0.113.0/24"]);
     let inside = rule("one", Tcp, 90..=90, &["203.0.113.9"]);
     let refused = sandbox.try_attach(&vrf(0, Mode::Enforce, vec![inside, prefix]));
     let complaint = refused.err().unwrap().to_string();
@@ -329,10 +319,12 @@ fn an_event_names_the_rule_that_came_closest_the_vrf_and_whether_it_was_audited(
 /// What the rules say, read as a person would: a straight line over the list.
 fn model(rules: &[Rule], protocol: Protocol, local: SocketAddr, remote: IpAddr) -> u32 {
     let allowed = rules.iter().any(|rule| {
-        rule.protocol == protocol
-            && rule.ports.contains(&local.port())
-            && rule.addresses.contains(&local.ip())
-            && (rule.sources.is_empty() || rule.sources.iter().any(|net| net.contains(&remote)))
+        let mut opens = rule.opens.iter();
+        opens.any(|opening| {
+            opening.protocol == protocol
+                && opening.ports.contains(&local.port())
+                && opening.addresses.contains(&local.ip())
+        }) && (rule.sources.is_empty() || rule.sources.iter().any(|net| net.contains(&remote)))
     });
     u32::from(allowed)
 }
@@ -368,20 +360,25 @@ fn port() -> impl Strategy<Value = u16> {
     ]
 }
 
-fn any_rule() -> impl Strategy<Value = Rule> {
+fn any_opening() -> impl Strategy<Value = Opening> {
     (
         prop_oneof![Just(Tcp), Just(Udp)],
         port(),
         port(),
         prop::sample::subsequence(LOCALS.to_vec(), 1..=3),
+    )
+        .prop_map(|(protocol, a, b, addresses)| opening(protocol, a.min(b)..=a.max(b), &addresses))
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    (
+        prop::collection::vec(any_opening(), 1..=3),
         prop::sample::subsequence(SOURCES.to_vec(), 0..=2),
     )
-        .prop_map(|(protocol, a, b, addresses, sources)| {
-            let sources: Vec<IpNet> = sources.iter().map(|net| net.parse().unwrap()).collect();
-            Rule {
-                sources,
-                ..rule("", protocol, a.min(b)..=a.max(b), &addresses)
-            }
+        .prop_map(|(opens, sources)| Rule {
+            name: String::new(),
+            opens,
+            sources: sources.iter().map(|net| net.parse().unwrap()).collect(),
         })
 }
 
@@ -390,15 +387,15 @@ fn any_rules() -> impl Strategy<Value = Vec<Rule>> {
     prop::collection::vec(any_rule(), 0..8).prop_map(|candidates| {
         let mut rules: Vec<Rule> = Vec::new();
         for candidate in candidates {
-            let clashes = rules.iter().any(|rule| {
-                rule.protocol == candidate.protocol
-                    && rule.ports.start() <= candidate.ports.end()
-                    && candidate.ports.start() <= rule.ports.end()
-                    && rule
-                        .addresses
-                        .iter()
-                        .any(|a| candidate.addresses.contains(a))
-            });
+            let clash = |one: &Opening, other: &Opening| {
+                one.protocol == other.protocol
+                    && one.ports.start() <= other.ports.end()
+                    && other.ports.start() <= one.ports.end()
+                    && one.addresses.iter().any(|a| other.addresses.contains(a))
+            };
+            let mut taken = rules.iter().flat_map(|rule| &rule.opens);
+            let clashes =
+                taken.any(|taken| candidate.opens.iter().any(|opening| clash(taken, opening)));
             if !clashes {
                 let name = format!("rule {}", rules.len());
                 rules.push(Rule { name, ..candidate });
@@ -411,8 +408,8 @@ fn any_rules() -> impl Strategy<Value = Vec<Rule>> {
 /// Ports worth asking for: those of the rules, their neighbours, and any other.
 fn interesting_ports(rules: &[Rule], random: u16) -> Vec<u16> {
     let mut ports = vec![random];
-    for rule in rules {
-        for edge in [*rule.ports.start(), *rule.ports.end()] {
+    for opening in rules.iter().flat_map(|rule| &rule.opens) {
+        for edge in [*opening.ports.start(), *opening.ports.end()] {
             ports.extend([edge.saturating_sub(1), edge, edge.saturating_add(1)]);
         }
     }

@@ -5,7 +5,7 @@ mod common;
 
 use std::cell::Cell;
 
-use common::{Sandbox, from_sources, packet, rule, vrf};
+use common::{Sandbox, from_sources, on_prefixes, opening, packet, rule, vrf};
 use proptest::{
     prelude::*,
     test_runner::{TestCaseError, TestRunner},
@@ -46,10 +46,8 @@ fn any_rule(number: u16) -> impl Strategy<Value = Rule> {
             let ports = first + start..=first + start + more;
             let protocol = if is_tcp { Tcp } else { Udp };
             let name = format!("rule{number}");
-            Rule {
-                prefixes: prefixes.iter().map(|net| net.parse().unwrap()).collect(),
-                ..from_sources(rule(&name, protocol, ports, &addresses), &sources)
-            }
+            let rule = on_prefixes(rule(&name, protocol, ports, &addresses), &prefixes);
+            from_sources(rule, &sources)
         })
 }
 
@@ -113,7 +111,7 @@ fn an_edited_rule_keeps_its_counters_and_its_neighbours_go_on() {
     ];
     let mut gate = sandbox.attach(&set(&rules));
     assert!(passes(&gate, "192.0.2.1:22"));
-    rules[0].ports = 2022..=2023;
+    rules[0].opens[0].ports = 2022..=2023;
     let changes = gate.apply(&set(&rules)).unwrap();
     // The port became a block of two, which the policy of the VRF says, too: at first beside the old size.
     assert_eq!((changes.written, changes.removed), (2, 1));
@@ -138,9 +136,9 @@ fn an_edit_that_makes_two_rules_overlap_is_refused_and_changes_nothing() {
     ];
     let mut gate = sandbox.attach(&set(&rules));
     let edits: [fn(&mut Rule); 3] = [
-        |rule| rule.ports = 22..=80,
-        |rule| rule.ports = 10..=30,
-        |rule| rule.addresses.push("192.0.2.2".parse().unwrap()),
+        |rule| rule.opens[0].ports = 22..=80,
+        |rule| rule.opens[0].ports = 10..=30,
+        |rule| rule.opens.push(opening(Tcp, 20..=22, &["192.0.2.1"])),
     ];
     for (number, edit) in edits.into_iter().enumerate() {
         let mut edited = rules.clone();
@@ -156,7 +154,7 @@ fn an_edit_that_makes_two_rules_overlap_is_refused_and_changes_nothing() {
     }
     // The next one that makes sense goes through.
     let mut edited = rules.clone();
-    edited[1].ports = 8080..=8080;
+    edited[1].opens[0].ports = 8080..=8080;
     gate.apply(&set(&edited)).unwrap();
     assert!(passes(&gate, "192.0.2.3:8080"));
     assert!(!passes(&gate, "192.0.2.3:80"));

@@ -106,7 +106,7 @@ fn an_adopted_gate_goes_on_with_its_rules_names_and_counters() {
     let status = gate.status().unwrap();
     let ssh = &status.vrfs[0].rules[0];
     assert_eq!((ssh.rule.name.as_str(), ssh.hits.passed), ("ssh", 3));
-    assert_eq!(ssh.rule.ports, 2222..=2222);
+    assert_eq!(ssh.rule.opens[0].ports, 2222..=2222);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn applying_changes_only_the_entries_that_differ() {
     ];
     let mut gate = sandbox.attach(&vrf(0, Mode::Enforce, rules.clone()));
 
-    rules[0].addresses.pop();
+    rules[0].opens[0].addresses.pop();
     let changes = gate.apply(&vrf(0, Mode::Enforce, rules.clone())).unwrap();
     assert_eq!((changes.written, changes.removed), (0, 1));
 

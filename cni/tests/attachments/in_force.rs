@@ -86,7 +86,11 @@ fn services_are_on_every_address_that_packets_of_the_vrf_can_have() {
     let set = rule_set(&[attachment], &facts());
     let addresses = |ifindex: u32| -> Vec<String> {
         let rule = &set.vrfs[&ifindex].rules[0];
-        rule.addresses.iter().map(ToString::to_string).collect()
+        rule.opens[0]
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     };
     assert_eq!(addresses(0), ["10.1.0.5", "10.244.0.5", "2001:db8::5"]);
     assert_eq!(addresses(7), ["10.2.0.5", "10.244.0.5", "2001:db8::5"]);
@@ -105,7 +109,7 @@ fn services_of_a_named_vrf_are_for_that_one_and_the_others_stay_closed() {
     };
     let set = rule_set(&[red], &facts());
     assert!(set.vrfs[&0].rules.is_empty());
-    let addresses = &set.vrfs[&7].rules[0].addresses;
+    let addresses = &set.vrfs[&7].rules[0].opens[0].addresses;
     assert_eq!(addresses.len(), 2, "{addresses:?}");
 }
 

@@ -18,7 +18,7 @@ use vrfgate_ebpf::{
 };
 
 use crate::{
-    common::{Sandbox, rule, vrf},
+    common::{Sandbox, on_addresses, rule, vrf},
     kit::{self, Series, Spread, verdict},
     load::{Clock, Load, Servers},
     net::{Net, PORT, SERVER},
@@ -88,10 +88,8 @@ impl SetUp {
         let others = (0..others).map(|number| {
             let port = u16::try_from(10_000 + number % 400).unwrap();
             let address = Ipv4Addr::from(0x0a00_0101 + number / 400);
-            Rule {
-                addresses: vec![IpAddr::V4(address)],
-                ..rule(&number.to_string(), Tcp, port..=port, &[])
-            }
+            let rule = rule(&number.to_string(), Tcp, port..=port, &[]);
+            on_addresses(rule, [IpAddr::V4(address)])
         });
         let own = [
             rule("tcp", Tcp, PORT..=PORT, &[SERVER]),

@@ -15,11 +15,10 @@ use serde_json::{Value, json};
 use vrfgate_ebpf::{
     Capacity, Gate, Mode,
     Protocol::{Tcp, Udp},
-    Rule,
 };
 
 use crate::{
-    common::{rule, vrf},
+    common::{on_addresses, rule, vrf},
     kit::{self, Series},
     load::{Clock, Load, Servers},
     net::{self, Net, PORT, SERVER, service},
@@ -140,9 +139,9 @@ fn others(count: u32) -> impl Iterator<Item = (Ipv4Addr, u16)> {
 }
 
 fn gate(net: &Net, count: u32) -> Gate {
-    let others = others(count).map(|(address, port)| Rule {
-        addresses: vec![IpAddr::V4(address)],
-        ..rule(&format!("{address}:{port}"), Tcp, port..=port, &[])
+    let others = others(count).map(|(address, port)| {
+        let rule = rule(&format!("{address}:{port}"), Tcp, port..=port, &[]);
+        on_addresses(rule, [IpAddr::V4(address)])
     });
     let own = [
         rule("tcp", Tcp, PORT..=PORT, &[SERVER]),

@@ -2,7 +2,7 @@
 
 use super::Gate;
 use crate::{
-    Changes, Error, RuleSet,
+    Changes, Error, Needs, RuleError, RuleSet,
     attached::map_error,
     edit::Edit,
     encode::Tables,
@@ -21,11 +21,11 @@ impl Gate {
         let (changes, tables, in_force) = if let (Some(tables), Some(former)) = former {
             match self.edit(tables, former, rules)? {
                 Ok(edited) => edited,
-                Err(tables) => self.apply_all(&tables, rules)?,
+                Err(tables) => self.apply_in_steps(&tables, rules)?,
             }
         } else {
             let tables = self.read_maps()?;
-            self.apply_all(&tables, rules)?
+            self.apply_in_steps(&tables, rules)?
         };
         if set_before && self.sysctls == self.sysctls_for(rules) {
             // What something else has made of them since is for `keep` to put right, which tells.
@@ -36,6 +36,33 @@ impl Gate {
         self.tables = Some(tables);
         self.rules = Some(in_force);
         Ok(changes)
+    }
+
+    /// Goes from what the maps hold to these rules, in one step where counters suffice for the old rules and the new
+    /// ones together. Where they don't, rules that nobody asks for any more go first.
+    fn apply_in_steps(&mut self, current: &Tables, rules: &RuleSet) -> Result<Applied, Error> {
+        let counters = self.attached.maps.counter_slots() as usize;
+        match self.apply_all(current, rules) {
+            Err(Error::Rules(RuleError::Full {
+                map: "counters", ..
+            })) if rules.needs().counters <= counters => {
+                let kept = self.record.slots.those_known(rules);
+                let (before, tables, _) = self.apply_all(current, &kept)?;
+                let (after, tables, rules) = self.apply_all(&tables, rules)?;
+                let changes = Changes {
+                    written: before.written + after.written,
+                    removed: before.removed + after.removed,
+                };
+                Ok((changes, tables, rules))
+            }
+            applied => applied,
+        }
+    }
+
+    /// What the maps of this gate have room for.
+    #[must_use]
+    pub fn room(&self) -> Needs {
+        self.attached.maps.room()
     }
 
     /// Goes from what the maps hold to these rules, whatever they are.

@@ -22,7 +22,7 @@ use nix::{
 };
 use tempfile::TempDir;
 use vrfgate_ebpf::{
-    Capacity, Error, Gate, Mode, Netns, Protocol, Rule, RuleSet, Store, TestPacket, Vrf,
+    Capacity, Error, Gate, Mode, Netns, Opening, Protocol, Rule, RuleSet, Store, TestPacket, Vrf,
 };
 
 pub struct Sandbox {
@@ -171,8 +171,12 @@ pub fn rule(
     ports: RangeInclusive<u16>,
     addresses: &[&str],
 ) -> Rule {
-    Rule {
-        name: name.into(),
+    Rule::new(name, opening(protocol, ports, addresses))
+}
+
+/// Ports of addresses.
+pub fn opening(protocol: Protocol, ports: RangeInclusive<u16>, addresses: &[&str]) -> Opening {
+    Opening {
         protocol,
         ports,
         addresses: addresses
@@ -180,8 +184,19 @@ pub fn rule(
             .map(|address| address.parse().unwrap())
             .collect(),
         prefixes: Vec::new(),
-        sources: Vec::new(),
     }
+}
+
+/// The rule, on these addresses instead.
+pub fn on_addresses(mut rule: Rule, addresses: impl IntoIterator<Item = IpAddr>) -> Rule {
+    rule.opens[0].addresses = addresses.into_iter().collect();
+    rule
+}
+
+/// The rule, on these prefixes as well.
+pub fn on_prefixes(mut rule: Rule, prefixes: &[&str]) -> Rule {
+    rule.opens[0].prefixes = prefixes.iter().map(|net| net.parse().unwrap()).collect();
+    rule
 }
 
 pub fn from_sources(rule: Rule, sources: &[&str]) -> Rule {

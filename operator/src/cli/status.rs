@@ -1,10 +1,10 @@
 //! `vrfgate status`
 
-use std::{fmt::Write as _, ops::RangeInclusive, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use vrfgate_ebpf::{Gate, GateStatus, Rule, RuleStatus, Store};
+use vrfgate_ebpf::{Gate, GateStatus, Opening, RuleStatus, Store};
 
 use super::{Output, Target, table::columns};
 use crate::{
@@ -162,16 +162,20 @@ fn vrfs(gate: &GateStatus) -> String {
 
 fn rules(gate: &GateStatus) -> String {
     let rows = gate.vrfs.iter().flat_map(|vrf| {
-        vrf.rules.iter().map(|RuleStatus { rule, hits }| {
-            [
-                vrf.name.clone(),
-                rule.name.clone(),
-                format!("{}/{}", ports(&rule.ports), rule.protocol),
-                list(&places(rule), "-"),
-                list(&rule.sources, "any"),
-                hits.passed.to_string(),
-                hits.refused.to_string(),
-            ]
+        vrf.rules.iter().flat_map(|RuleStatus { rule, hits }| {
+            rule.opens.iter().enumerate().map(|(place, opening)| {
+                // What a rule has once stands in the first of its rows.
+                let once = |text: String| if place == 0 { text } else { String::new() };
+                [
+                    once(vrf.name.clone()),
+                    once(rule.name.clone()),
+                    opening.to_string(),
+                    list(&places(opening), "-"),
+                    once(list(&rule.sources, "any")),
+                    once(hits.passed.to_string()),
+                    once(hits.refused.to_string()),
+                ]
+            })
         })
     });
     columns(
@@ -180,19 +184,11 @@ fn rules(gate: &GateStatus) -> String {
     )
 }
 
-fn ports(ports: &RangeInclusive<u16>) -> String {
-    if ports.start() == ports.end() {
-        ports.start().to_string()
-    } else {
-        format!("{}-{}", ports.start(), ports.end())
-    }
-}
-
 /// Local addresses, and prefixes that are local as a whole.
-fn places(rule: &Rule) -> Vec<String> {
-    let addresses = rule.addresses.iter().map(ToString::to_string);
+fn places(opening: &Opening) -> Vec<String> {
+    let addresses = opening.addresses.iter().map(ToString::to_string);
     addresses
-        .chain(rule.prefixes.iter().map(ToString::to_string))
+        .chain(opening.prefixes.iter().map(ToString::to_string))
         .collect()
 }
 

@@ -46,7 +46,8 @@ pub struct ReturnRoute {
 
 /// Services of the main domain opened to one VRF.
 ///
-/// Service names are unique within a leak, and its services open nothing twice.
+/// Its services open nothing twice. Services of one name are what one reference leads to: they have the same sources,
+/// and count as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leak {
     /// Unique among the leaks of a set.
@@ -68,7 +69,7 @@ pub struct Leak {
 /// Ports opened on local addresses, to some clients or to all of the VRF's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Unique within the leak.
+    /// What it is counted as.
     pub name: ServiceName,
     /// Transport protocol.
     pub protocol: Protocol,

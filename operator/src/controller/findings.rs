@@ -67,8 +67,11 @@ pub fn findings<'a>(
                     findings.conflicts.insert(sentence.clone());
                 }
             }
-            // A leak for pods may be in one pod's way and not in another's.
-            if let Some(findings) = all.get_mut(conflict.later.as_str()) {
+            // A leak for pods may be in one pod's way and not in another's; and what a leak asks for twice is in force
+            // once.
+            if conflict.earlier != conflict.later
+                && let Some(findings) = all.get_mut(conflict.later.as_str())
+            {
                 findings.nodes.insert(node, Placement::InConflict);
             }
         }

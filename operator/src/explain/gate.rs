@@ -164,11 +164,22 @@ impl Case<'_> {
         let protocol = self.question.protocol;
         let rules = || vrf.rules.iter().map(|status| &status.rule);
         let other_protocol = rules()
-            .find(|rule| rule.protocol == other(protocol) && self.lists_place(rule))
-            .map(|rule| format!("rule {} lists {}, not {protocol}", rule.name, rule.protocol));
+            .find(|rule| self.lists_for(rule, other(protocol)))
+            .map(|rule| {
+                format!(
+                    "rule {} lists {}, not {protocol}",
+                    rule.name,
+                    other(protocol)
+                )
+            });
         let other_address = || {
             rules()
-                .find(|rule| rule.protocol == protocol && rule.ports.contains(&port))
+                .find(|rule| {
+                    let mut opens = rule.opens.iter();
+                    opens.any(|opening| {
+                        opening.protocol == protocol && opening.ports.contains(&port)
+                    })
+                })
                 .map(|rule| format!("rule {} lists the port on other addresses", rule.name))
         };
         let other_vrf = || {
@@ -192,14 +203,13 @@ impl Case<'_> {
     }
 
     fn lists(&self, rule: &Rule) -> bool {
-        rule.protocol == self.question.protocol && self.lists_place(rule)
+        self.lists_for(rule, self.question.protocol)
     }
 
-    fn lists_place(&self, rule: &Rule) -> bool {
+    fn lists_for(&self, rule: &Rule, protocol: Protocol) -> bool {
         let to = self.question.to;
-        rule.ports.contains(&to.port())
-            && (rule.addresses.contains(&to.ip())
-                || rule.prefixes.iter().any(|prefix| prefix.contains(&to.ip())))
+        let mut opens = rule.opens.iter();
+        opens.any(|opening| opening.protocol == protocol && opening.holds(to.port(), to.ip()))
     }
 }
 

@@ -1,11 +1,9 @@
 //! Keeps the gate of one namespace in line with leaks and facts.
 
-use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, Mended, Mode, Netns, OtherProgram, Protocol, Rule, RuleSet,
-    Store, Vrf,
-};
+use vrfgate_ebpf::{Capacity, Changes, Error, Gate, Mended, Netns, OtherProgram, RuleSet, Store};
 
-use crate::compile::{self, Desired, GatedVrf, Leak, NodeFacts, OpenService, Prefix, compile};
+use super::admission::{Admission, Refused, rule_set};
+use crate::compile::{Desired, Leak, NodeFacts, compile};
 
 /// The engine of one namespace. Holds the gate, and with it the right to change it.
 pub struct Engine {
@@ -14,6 +12,9 @@ pub struct Engine {
     gate: Option<Gate>,
     /// Why a gate that was there is there no more.
     lost: Option<String>,
+    /// What was asked for last, and what of it goes together.
+    asked: Vec<Leak>,
+    compatible: Admission,
 }
 
 /// What one reconciliation found and did.
@@ -21,6 +22,8 @@ pub struct Engine {
 pub struct Outcome {
     /// What the leaks and the facts make together; in force now.
     pub desired: Desired,
+    /// Leaks that are not in force, because they can't be beside older ones.
+    pub refused: Vec<Refused>,
     /// Whether a gate had to be put in first.
     pub attached: bool,
     /// Why, when there had been one.
@@ -40,6 +43,8 @@ impl Engine {
             netns,
             gate: None,
             lost: None,
+            asked: Vec::new(),
+            compatible: Admission::default(),
         }
     }
 
@@ -50,20 +55,26 @@ impl Engine {
     }
 
     /// Brings the gate to what leaks and facts ask for: adopts the one that is there, puts one in where
-    /// there is none, and changes only what differs. On an error, what was in force stays.
+    /// there is none, and changes only what differs. Leaks that can't be in force beside older ones are left out. On an
+    /// error, what was in force stays.
     pub fn reconcile(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Result<Outcome, Error> {
-        let desired = compile(leaks, facts);
+        if let Err(error) = self.adopt() {
+            self.lose_or(error)?;
+        }
+        let Admission { leaks, refused } = self.admit(leaks, facts);
+        let desired = compile(&leaks, facts);
         let rules = rule_set(&desired);
         let applied = match self.apply(&rules) {
-            Err(Error::NotInForce { why, .. }) => {
-                self.lose(why);
+            Ok(applied) => applied,
+            Err(error) => {
+                self.lose_or(error)?;
                 None
             }
-            applied => applied?,
         };
         if let Some((renewed, changes)) = applied {
             return Ok(Outcome {
                 desired,
+                refused,
                 attached: false,
                 lost: None,
                 renewed,
@@ -75,6 +86,7 @@ impl Engine {
         self.gate = Some(gate);
         Ok(Outcome {
             desired,
+            refused,
             attached: true,
             lost: self.lost.take(),
             renewed: false,
@@ -82,14 +94,32 @@ impl Engine {
         })
     }
 
-    /// Applies rules to the gate that is there, if one is. Tells whether it had to be renewed.
-    fn apply(&mut self, rules: &RuleSet) -> Result<Option<(bool, Changes)>, Error> {
+    /// What goes into force of these leaks. Which contradict each other is looked at only when they are others.
+    fn admit(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Admission {
+        if self.asked != leaks {
+            self.compatible = Admission::without_conflicts(leaks);
+            self.asked = leaks.to_vec();
+        }
+        let room = match &self.gate {
+            Some(gate) => gate.room(),
+            None => Capacity::default().room(),
+        };
+        self.compatible.clone().fit(facts, room)
+    }
+
+    /// Takes over the gate that is there, if one is.
+    fn adopt(&mut self) -> Result<(), Error> {
         if self.gate.is_none() {
             self.gate = match Gate::open(&self.store, self.netns.clone()) {
                 Err(Error::OldLayout { .. }) => None,
                 found => found?,
             };
         }
+        Ok(())
+    }
+
+    /// Applies rules to the gate that is there, if one is. Tells whether it had to be renewed.
+    fn apply(&mut self, rules: &RuleSet) -> Result<Option<(bool, Changes)>, Error> {
         let Some(gate) = &mut self.gate else {
             return Ok(None);
         };
@@ -98,6 +128,17 @@ impl Engine {
             gate.renew()?;
         }
         Ok(Some((renewed, gate.apply(rules)?)))
+    }
+
+    /// Notes that the gate is not in force; hands any other error on.
+    fn lose_or(&mut self, error: Error) -> Result<(), Error> {
+        match error {
+            Error::NotInForce { why, .. } => {
+                self.lose(why);
+                Ok(())
+            }
+            error => Err(error),
+        }
     }
 
     fn lose(&mut self, why: String) {
@@ -133,43 +174,5 @@ impl Engine {
         self.gate
             .as_ref()
             .map_or(Ok(Vec::new()), Gate::other_programs)
-    }
-}
-
-fn rule_set(desired: &Desired) -> RuleSet {
-    let vrfs = desired.vrfs.iter().map(|vrf| (vrf.ifindex, gated(vrf)));
-    let slaves = desired
-        .vrfs
-        .iter()
-        .flat_map(|vrf| vrf.slaves.iter().map(|slave| (*slave, vrf.ifindex)));
-    RuleSet {
-        vrfs: vrfs.collect(),
-        slaves: slaves.collect(),
-    }
-}
-
-fn gated(vrf: &GatedVrf) -> Vrf {
-    Vrf {
-        name: vrf.name.clone(),
-        mode: match (vrf.named_by_leak, vrf.mode) {
-            (false, _) => Mode::AsBefore,
-            (true, compile::Mode::Enforce) => Mode::Enforce,
-            (true, compile::Mode::Audit) => Mode::Audit,
-        },
-        rules: vrf.services.iter().map(rule).collect(),
-    }
-}
-
-fn rule(service: &OpenService) -> Rule {
-    Rule {
-        name: format!("{}/{}", service.leak, service.service),
-        protocol: match service.protocol {
-            compile::Protocol::Tcp => Protocol::Tcp,
-            compile::Protocol::Udp => Protocol::Udp,
-        },
-        ports: service.ports.first()..=service.ports.last(),
-        addresses: service.addresses.clone(),
-        prefixes: service.prefixes.iter().copied().map(Prefix::into).collect(),
-        sources: service.sources.iter().copied().map(Prefix::into).collect(),
     }
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use vrfgate_ebpf::{Error, Fate, Mended, Netns, OtherProgram, Store, collect_orphan};
 
 use super::{
-    Change, Engine, FactsError, Outcome, Report, RouteOutcome, Watcher,
+    Change, Engine, FactsError, Outcome, Refused, Report, RouteOutcome, Watcher,
     clashes::warn_of_clashes,
     report::route_text,
     words::{local_rule_moved, mended, overridden, tell_news},
@@ -365,7 +365,7 @@ impl Keeper {
             // between: that is time in which something else can change it.
             self.mend();
         }
-        let desired = self.put_into_gate()?;
+        let (desired, refused) = self.put_into_gate()?;
         // The gate is in force before packets find their way to it.
         let outcome = self.watcher.reconcile_routes(&desired.routes).await?;
         if outcome.made.len() + outcome.removed > 0 {
@@ -389,7 +389,7 @@ impl Keeper {
         }
         self.steered.clone_from(&desired.steered);
         let mistakes = self.mistakes.clone();
-        let report = Report::new(&self.leaks, &desired, &outcome, &self.facts);
+        let report = Report::new(&self.leaks, &refused, &desired, &outcome, &self.facts);
         self.remember_routes(desired.routes, &outcome);
         self.write_report(|last| {
             last.leaks = report.leaks;
@@ -400,9 +400,10 @@ impl Keeper {
         Ok(())
     }
 
-    fn put_into_gate(&mut self) -> Result<Desired, Error> {
+    fn put_into_gate(&mut self) -> Result<(Desired, Vec<Refused>), Error> {
         let Outcome {
             desired,
+            refused,
             attached,
             lost,
             renewed,
@@ -430,7 +431,7 @@ impl Keeper {
                 changes.removed
             );
         }
-        Ok(desired)
+        Ok((desired, refused))
     }
 
     /// Notes which routes stand, and tells of those that stood before and had to be made again.

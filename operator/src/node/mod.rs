@@ -3,6 +3,7 @@
 //! Level-triggered: every change leads to a look at everything, and a minimal difference is applied. No
 //! event is interpreted, so none can be missed or misread.
 
+mod admission;
 mod clashes;
 mod engine;
 mod facts;
@@ -18,6 +19,7 @@ mod routes;
 mod steer;
 mod words;
 
+pub use admission::Refused;
 pub use clashes::port_clashes;
 pub use engine::{Engine, Outcome};
 pub use facts::{Change, FactsError, Watcher};

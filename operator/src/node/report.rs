@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use vrfgate_ebpf::{Netns, Store, remove_replaced, replace_file};
 
-use super::{Refusal, RouteOutcome, SteerOutcome, repairs::Repairs};
+use super::{Refusal, Refused, RouteOutcome, SteerOutcome, repairs::Repairs};
 use crate::{
     compile::{Desired, Leak, LeakName, NodeFacts, WaitingReason, WantedRoute, Way},
     explain::Steered,
@@ -170,6 +170,7 @@ impl Report {
     #[must_use]
     pub fn new(
         leaks: &[Leak],
+        refused: &[Refused],
         desired: &Desired,
         routes: &RouteOutcome,
         facts: &NodeFacts,
@@ -179,7 +180,20 @@ impl Report {
             .iter()
             .map(|waiting| (&waiting.leak, waiting.reason))
             .collect();
+        let refused: BTreeMap<&LeakName, &Refused> = refused
+            .iter()
+            .map(|refused| (&refused.leak, refused))
+            .collect();
         let leaks = leaks.iter().map(|leak| {
+            if let Some(refused) = refused.get(&leak.name) {
+                return LeakReport {
+                    name: leak.name.to_string(),
+                    vrf: leak.vrf.to_string(),
+                    state: LeakState::Failed,
+                    reason: Some(refused.reason),
+                    notes: vec![refused.why.clone()],
+                };
+            }
             let reason = waiting.get(&leak.name);
             LeakReport {
                 name: leak.name.to_string(),

@@ -37,7 +37,9 @@ spec:
     let vrf = |ifindex: u32, name: &str| Link {
         ifindex,
         name: name.into(),
-        kind: LinkKind::Vrf { table: Some(ifindex) },
+        kind: LinkKind::Vrf {
+            table: Some(ifindex),
+        },
         master: None,
     };
     let lan = Link {
@@ -72,11 +74,11 @@ spec:
     );
     let web = &vrfs[0].rules[0].rule;
     assert_eq!(
-        (web.name.as_str(), &web.ports),
+        (web.name.as_str(), &web.opens[0].ports),
         ("blue/web", &(8000..=8080))
     );
     assert_eq!(web.sources, ["10.0.0.0/8".parse().unwrap()]);
-    assert_eq!(vrfs[1].rules[0].rule.ports, 53..=53);
+    assert_eq!(vrfs[1].rules[0].rule.opens[0].ports, 53..=53);
     assert!(vrfs[2].rules.is_empty());
 }
 

@@ -1,6 +1,6 @@
 //! `spec.services`.
 
-use std::{num::NonZeroU16, str::FromStr};
+use std::{collections::BTreeMap, num::NonZeroU16, str::FromStr};
 
 use super::{Place, errors::Errors};
 use crate::{
@@ -38,7 +38,10 @@ pub fn parse_services(
     errors: &mut Errors,
 ) -> Services {
     let list = spec.field("services");
-    errors.check_length(&list, services, limits::SERVICES);
+    // What a reference leads to may be more.
+    if place != Place::Node {
+        errors.check_length(&list, services, limits::SERVICES);
+    }
     let mut direct: Vec<(FieldPath, Service)> = Vec::new();
     let mut references = Vec::new();
     for (index, service) in services.iter().enumerate() {
@@ -49,8 +52,10 @@ pub fn parse_services(
             direct.push((path, service));
         }
     }
-    // One reference becomes several services of its name.
-    if place != Place::Node {
+    // One reference becomes several services of its name, all for the same clients.
+    if place == Place::Node {
+        check_sources(&direct, errors);
+    } else {
         let names: Vec<(FieldPath, &str)> = services
             .iter()
             .enumerate()
@@ -241,6 +246,20 @@ fn parse_prefixes(
         .collect();
     errors.check_distinct(&parsed);
     (parsed.len() == prefixes.len()).then(|| parsed.into_iter().map(|(_, prefix)| prefix).collect())
+}
+
+/// Services of one name are one rule of the gate, which has one list of clients.
+fn check_sources(services: &[(FieldPath, Service)], errors: &mut Errors) {
+    let mut sources: BTreeMap<&ServiceName, &[Prefix]> = BTreeMap::new();
+    for (path, service) in services {
+        let of_name = sources.entry(&service.name).or_insert(&service.sources);
+        if *of_name != service.sources.as_slice() {
+            errors.add(
+                &path.field("sources"),
+                format!("differ from those of another service {}", service.name),
+            );
+        }
+    }
 }
 
 /// The gate holds one rule for an address and port. Of each service only the first overlap is

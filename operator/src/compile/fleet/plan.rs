@@ -80,7 +80,8 @@ pub struct PlacedLeak {
     pub generation: i64,
 }
 
-/// Two leaks that can't both be in force on a node. The earlier one is.
+/// Two leaks that can't both be in force on a node; the earlier one is. Or two services of one leak, of which the
+/// earlier one is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// In force.
@@ -143,9 +144,10 @@ fn plan_node(
     let (for_pods, for_node): (Vec<&FleetLeak>, Vec<&FleetLeak>) =
         leaks.iter().partition(|leak| leak.pods.is_some());
     for candidate in for_node {
-        let leak = resolve(candidate, node, endpoints);
+        let (leak, twice) = resolve(candidate, node, endpoints);
         let conflicts = conflicts(plan.leaks.iter().map(|placed| &*placed.leak), &leak);
         if conflicts.is_empty() {
+            plan.conflicts.extend(twice);
             plan.leaks.push(PlacedLeak {
                 leak,
                 generation: candidate.generation,
@@ -177,29 +179,43 @@ pub(super) fn conflicts<'a>(placed: impl Iterator<Item = &'a Leak>, later: &Leak
         .collect()
 }
 
+/// The leak with what its references lead to, and what they lead to that the leak opens to other clients already.
 fn resolve(
     leak: &FleetLeak,
     node: &FleetNode,
     endpoints: &BTreeMap<ServiceKey, BTreeSet<Endpoint>>,
-) -> Arc<Leak> {
+) -> (Arc<Leak>, Vec<Conflict>) {
     let mut resolved = Arc::clone(&leak.leak);
+    let mut twice = Vec::new();
     for reference in &leak.references {
         let endpoints = endpoints.get(&reference.service).into_iter().flatten();
         for endpoint in endpoints.filter(|endpoint| runs_in_host(endpoint, node)) {
             let Some(service) = open(reference, endpoint) else {
                 continue;
             };
-            // Two references may lead to one endpoint. What is open once needs no second rule.
-            if !resolved
-                .services
-                .iter()
-                .any(|other| other.overlap(&service).is_some())
-            {
-                Arc::make_mut(&mut resolved).services.push(service);
+            // Two references may lead to one endpoint. What is open once needs no second rule, and can't have one.
+            let mut services = resolved.services.iter();
+            match services.find_map(|there| Some((there, there.overlap(&service)?))) {
+                None => Arc::make_mut(&mut resolved).services.push(service),
+                Some((there, overlap)) if there.sources != service.sources => {
+                    twice.push(Conflict {
+                        earlier: resolved.name.clone(),
+                        later: resolved.name.clone(),
+                        error: SetError::Service {
+                            vrf: resolved.vrf.clone(),
+                            earlier: resolved.name.clone(),
+                            earlier_service: there.name.clone(),
+                            later: resolved.name.clone(),
+                            later_service: service.name,
+                            overlap,
+                        },
+                    });
+                }
+                Some(_) => {}
             }
         }
     }
-    resolved
+    (resolved, twice)
 }
 
 /// Whether the endpoint's socket is in the node's own network namespace. Any other pod has an address of

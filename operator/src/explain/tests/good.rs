@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 use vrfgate_ebpf::{
-    GateStatus, Hits, L3mdevAccept, Mode, NetnsId, Rule, RuleStatus, SysctlStatus, VrfStatus,
+    GateStatus, Hits, L3mdevAccept, Mode, NetnsId, Opening, Rule, RuleStatus, SysctlStatus,
+    VrfStatus,
 };
 
 use super::*;
@@ -70,14 +71,22 @@ pub(super) fn gate(mode: Mode, rules: Vec<Rule>) -> GateStatus {
 }
 
 pub(super) fn ssh() -> Rule {
-    Rule {
-        name: "blue/ssh".into(),
+    let opening = Opening {
         protocol: Protocol::Tcp,
         ports: 22..=22,
         addresses: vec![ip("192.0.2.1")],
         prefixes: vec![],
-        sources: vec![],
-    }
+    };
+    Rule::new("blue/ssh", opening)
+}
+
+pub(super) fn dns() -> Rule {
+    let opening = Opening {
+        protocol: Protocol::Udp,
+        ports: 53..=53,
+        ..ssh().opens[0].clone()
+    };
+    Rule::new("blue/dns", opening)
 }
 
 /// Everything in order: sshd on a wildcard, listed, the client behind blue1.

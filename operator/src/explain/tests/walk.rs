@@ -202,13 +202,8 @@ fn udp(facts: &Facts) -> Verdict {
 
 #[test]
 fn an_unbound_datagram_socket_answers_by_the_main_tables_and_by_the_vrfs_after_them() {
-    let dns = Rule {
-        protocol: Protocol::Udp,
-        ports: 53..=53,
-        ..ssh()
-    };
     let facts = |socket: OpenSocket| Facts {
-        gate: Some(gate(Mode::Enforce, vec![dns.clone()])),
+        gate: Some(gate(Mode::Enforce, vec![dns()])),
         sockets: vec![datagrams(&socket)],
         ..good()
     };
@@ -235,18 +230,12 @@ fn an_unbound_datagram_socket_answers_by_the_main_tables_and_by_the_vrfs_after_t
 
 #[test]
 fn a_steered_answer_needs_any_route_in_main_and_the_vrfs_own_and_the_asked_source() {
-    let dns = Rule {
-        name: "blue/dns".into(),
-        protocol: Protocol::Udp,
-        ports: 53..=53,
-        ..ssh()
-    };
     let away = RouteFact {
         source: Some(ip("192.0.2.1")),
         ..route(RouteKind::Unicast, MAIN, "0.0.0.0/0", LAN)
     };
     let mut facts = Facts {
-        gate: Some(gate(Mode::Enforce, vec![dns])),
+        gate: Some(gate(Mode::Enforce, vec![dns()])),
         sockets: vec![datagrams(&listener(1, "0.0.0.0:53", None))],
         ..good()
     };
