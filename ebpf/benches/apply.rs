@@ -18,7 +18,7 @@ use common::{Sandbox, on_addresses, rule, vrf};
 use kit::{Series, verdict};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
-use vrfgate_ebpf::{Capacity, Gate, Mode, Protocol::Tcp, Rule, RuleSet};
+use vrfgate_ebpf::{Capacity, Gate, Mode, Protocol::Tcp, RuleSet};
 
 /// Ifindex of `lo` in every namespace.
 const LO: u32 = 1;

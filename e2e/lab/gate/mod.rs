@@ -5,6 +5,7 @@ mod bound;
 mod changes;
 mod groups;
 mod model;
+mod room;
 mod services;
 mod sshd;
 
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         changes::tests(),
         groups::tests(),
         model::tests(),
+        room::tests(),
         services::tests(),
         sshd::tests(),
     ]
