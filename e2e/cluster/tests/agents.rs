@@ -49,9 +49,31 @@ pub async fn report(
     state: NodeLeakState,
     notes: &[&str],
 ) {
-    let leaks = gate.spec.leaks.iter().chain(&gate.spec.pod_leaks).map(|leak| {
-        json!({"name": leak.name, "generation": leak.generation, "state": state, "notes": notes})
-    });
+    report_why(api, gate, state, None, notes).await;
+}
+
+/// As [`report`], with a word for the reason.
+pub async fn report_why(
+    api: &Api<VrfGateNode>,
+    gate: &VrfGateNode,
+    state: NodeLeakState,
+    reason: Option<&str>,
+    notes: &[&str],
+) {
+    let leaks = gate
+        .spec
+        .leaks
+        .iter()
+        .chain(&gate.spec.pod_leaks)
+        .map(|leak| {
+            json!({
+                "name": leak.name,
+                "generation": leak.generation,
+                "state": state,
+                "reason": reason,
+                "notes": notes,
+            })
+        });
     let leaks: Vec<_> = leaks.collect();
     let ready = state != NodeLeakState::Failed || leaks.is_empty();
     let status = json!({"status": {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use vrfgate_operator::api::NodeLeakState;
 
 use crate::{
-    agents::{Agents, report},
+    agents::{Agents, report, report_why},
     kit::{Kit, create, delete, eventually, merge},
     suite::{Suite, Test, tests},
 };
@@ -410,7 +410,20 @@ async fn the_status_counts_nodes_by_what_has_become_of_the_leak(suite: &Suite) {
     })
     .await;
 
+    // A node's own word for the reason is the condition's.
     let gate = kit.gates.get("failed").await.unwrap();
+    let why = ["has no room beside older leaks"];
+    report_why(
+        &kit.gates,
+        &gate,
+        NodeLeakState::Failed,
+        Some("NoRoom"),
+        &why,
+    )
+    .await;
+    let message = kit.condition_becomes("blue", "Ready", "NoRoom").await;
+    assert!(message.contains("on failed: has no room"), "{message}");
+
     report(&kit.gates, &gate, NodeLeakState::InForce, &[]).await;
     kit.condition_becomes("blue", "Ready", "Unreported").await;
     let gate = kit.gates.get("silent").await.unwrap();

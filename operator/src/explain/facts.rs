@@ -109,6 +109,8 @@ pub struct Facts {
     pub replies: Replies,
     /// Reply steering of the VRF, where a leak asks for it.
     pub steered: Option<Steered>,
+    /// Leaks of the VRF that can't be put into force, by name, and why.
+    pub failed: Vec<(String, String)>,
     /// The gate in force.
     pub gate: Option<GateStatus>,
     /// Why a gate that should be there isn't.

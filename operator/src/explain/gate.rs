@@ -133,9 +133,17 @@ impl Case<'_> {
                 ),
             );
         }
+        let verdict = if vrf.mode == Mode::AsBefore {
+            Verdict::VrfNotNamed
+        } else {
+            Verdict::NotListed
+        };
+        if let Some(advice) = self.leaks_that_failed() {
+            return end(verdict, advice);
+        }
         if vrf.mode == Mode::AsBefore {
             return end(
-                Verdict::VrfNotNamed,
+                verdict,
                 format!(
                     "no leak names VRF {}: list {} in a VrfLeak with `vrf: {0}`{}",
                     self.vrf_name(),
@@ -148,7 +156,7 @@ impl Case<'_> {
             .near_miss(gate, vrf)
             .map_or_else(String::new, |near| format!(" ({near})"));
         end(
-            Verdict::NotListed,
+            verdict,
             format!(
                 "list {} in a VrfLeak of VRF {}{near}{}",
                 self.listing(),
@@ -156,6 +164,15 @@ impl Case<'_> {
                 self.and_nobody_listens()
             ),
         )
+    }
+
+    /// What is in the way of leaks of this VRF, any of which may list the service.
+    pub(super) fn leaks_that_failed(&self) -> Option<String> {
+        let (leak, why) = self.facts.failed.first()?;
+        Some(format!(
+            "leak {leak} of VRF {} is not in force: it {why}",
+            self.vrf_name()
+        ))
     }
 
     /// A rule that was perhaps meant.

@@ -65,11 +65,13 @@ impl Case<'_> {
                 sysctl(protocol)
             );
             if self.facts.gate.is_none() {
-                let advice = format!(
-                    "list {} in a VrfLeak of VRF {} and start `vrfgate run`",
-                    self.listing(),
-                    self.vrf_name()
-                );
+                let advice = self.leaks_that_failed().unwrap_or_else(|| {
+                    format!(
+                        "list {} in a VrfLeak of VRF {} and start `vrfgate run`",
+                        self.listing(),
+                        self.vrf_name()
+                    )
+                });
                 (Verdict::NoGate, finding, advice)
             } else {
                 let advice = format!(

@@ -15,7 +15,7 @@ use rtnetlink::IpVersion;
 use vrfgate_ebpf::{Error, Gate, L3mdevAccept, Netns, Store, open_sockets};
 
 use self::answers::{no_way, policy_rule, route_fact};
-use super::{FactsError, Report, Watcher, processes};
+use super::{FactsError, LeakState, Report, Watcher, processes};
 use crate::{
     compile::LinkKind,
     explain::{Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RuleAction},
@@ -97,12 +97,21 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
         }
         Err(error) => return Err(error.into()),
     };
-    let steered = Report::load(store, netns)
+    let report = Report::load(store, netns)
         .map_err(|cause| ProbeError::Report {
             netns: netns.to_string(),
             cause,
         })?
-        .and_then(|report| report.steering?.of(question.vrf.as_str()));
+        .unwrap_or_default();
+    let failed = report
+        .leaks
+        .iter()
+        .filter(|leak| leak.state == LeakState::Failed && leak.vrf == question.vrf.as_str())
+        .map(|leak| (leak.name.clone(), leak.notes.join("; ")));
+    let failed = failed.collect();
+    let steered = report
+        .steering
+        .and_then(|steering| steering.of(question.vrf.as_str()));
     let sockets = open_sockets(netns)?;
     let shown = sockets
         .iter()
@@ -117,6 +126,7 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
         dead_ends,
         replies,
         steered,
+        failed,
         gate,
         gate_trouble,
         accept: L3mdevAccept::read(netns).map_err(|cause| ProbeError::Sysctls {

@@ -103,6 +103,32 @@ fn step_3_passes_nothing_that_the_kernel_would_hand_to_an_unbound_socket() {
 }
 
 #[test]
+fn a_leak_that_failed_is_named_rather_than_asked_for() {
+    let mut facts = Facts {
+        gate: Some(gate(Mode::Enforce, vec![])),
+        failed: vec![("blue".into(), "has no room beside older leaks: …".into())],
+        ..good()
+    };
+    for (gate_there, mode, expected) in [
+        (true, Mode::Enforce, Verdict::NotListed),
+        (true, Mode::AsBefore, Verdict::VrfNotNamed),
+        (false, Mode::Enforce, Verdict::NoGate),
+    ] {
+        facts.gate = gate_there.then(|| gate(mode, vec![]));
+        facts.accept = L3mdevAccept {
+            tcp: Some(gate_there),
+            udp: Some(gate_there),
+        };
+        let explanation = facts.explain(&question("192.0.2.1:22/tcp"));
+        assert_eq!(explanation.verdict, expected);
+        assert_eq!(
+            explanation.advice,
+            "leak blue of VRF BLUE is not in force: it has no room beside older leaks: …"
+        );
+    }
+}
+
+#[test]
 fn step_3_lets_in_a_client_that_the_rule_excludes() {
     let restricted = Rule {
         sources: vec!["10.0.0.9/32".parse().unwrap()],
