@@ -3,7 +3,9 @@
 use std::io;
 
 use tracing::warn;
-use vrfgate_ebpf::{Capacity, Error, Gate, GateStatus, Mode, Netns, Opening, RuleSet, Store};
+use vrfgate_ebpf::{
+    Capacity, Error, Gate, GateStatus, Mode, Netns, Opening, RuleSet, SharedPorts, Store,
+};
 
 use crate::{Attachment, Facts, rule_set};
 
@@ -47,7 +49,7 @@ fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
     match Gate::open(store, netns.clone()) {
         Ok(Some(gate)) => gate.detach()?,
         Ok(None) | Err(Error::OldLayout { .. } | Error::NotInForce { .. }) => {
-            Gate::clean_up(store, netns)?;
+            Gate::clean_up(store, netns, SharedPorts::Refuse)?;
         }
         Err(error) => return Err(error),
     }

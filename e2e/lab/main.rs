@@ -3,7 +3,7 @@
 //! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
 //! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `steer::` is how answers of
 //! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does; `explain::`,
-//! `monitor::` and `clashes::` are how one sees why; `cni::` is the gate in pods; `package::` is
+//! `monitor::` and `clashes::` are how one sees why; `shared::` is what must not be while a sysctl changes; `cni::` is the gate in pods; `package::` is
 //! the Debian package, where `--deb` names it.
 
 mod clashes;
@@ -18,6 +18,7 @@ mod monitor;
 mod net;
 mod package;
 mod routes;
+mod shared;
 mod state;
 mod steer;
 mod suite;
@@ -150,6 +151,7 @@ fn all_tests(with_packages: bool) -> Vec<Trial> {
         explain::tests(),
         monitor::tests(),
         clashes::tests(),
+        shared::tests(),
         cni::tests(),
         package,
     ]

@@ -9,6 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -111,6 +115,18 @@ impl Bgp {
             "the session has been down:\n{}",
             self.story()
         );
+    }
+
+    /// Stops it as systemd would, and waits until it has ended.
+    #[track_caller]
+    pub fn stop(mut self) {
+        for mut daemon in self.daemons.drain(..).rev() {
+            let asked = i32::try_from(daemon.id())
+                .map_err(std::io::Error::other)
+                .and_then(|pid| Ok(kill(Pid::from_raw(pid), Signal::SIGTERM)?))
+                .and_then(|()| daemon.wait());
+            asked.unwrap_or_else(|error| panic!("stopping a daemon of FRR: {error}"));
+        }
     }
 
     fn listens(&self) -> bool {

@@ -109,6 +109,19 @@ impl Vrfgate {
         assert!(output.status.success(), "{}", complaint(&output));
     }
 
+    /// As [`Vrfgate::apply`], although sockets share TCP ports. Linux 6.8 and later may crash of it: whoever does this
+    /// connects to one of the two only, and shuts neither down.
+    #[must_use]
+    #[track_caller]
+    pub fn apply_although_ports_are_shared(&self, leaks: &str) -> Output {
+        self.write(leaks);
+        let file = self.leaks();
+        let file = file.to_string_lossy();
+        let output = self.call(&["run", "--once", "--accept-shared-ports", "-f", &file]);
+        assert!(output.status.success(), "{}", complaint(&output));
+        output
+    }
+
     /// `vrfgate run --once` on the file of leaks as it is.
     #[must_use]
     #[track_caller]

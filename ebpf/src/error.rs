@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
-use crate::{RuleError, preflight::Lack};
+use crate::{RuleError, SharedPort, preflight::Lack};
 
 /// Why something could not be done to the gate of a network namespace.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,22 @@ pub enum Error {
         why: String,
     },
 
+    /// `tcp_l3mdev_accept` would have to change while TCP ports are shared, and this kernel may crash of that. Nothing
+    /// was changed.
+    #[error(
+        "{netns}: tcp_l3mdev_accept can't become {value}: a socket of a VRF and one of no VRF share TCP {}, and \
+         this kernel may crash when it changes while they do (a bug of Linux 6.8 and later); stop one of the two, \
+         or go ahead all the same with --accept-shared-ports", list(.shared)
+    )]
+    PortShared {
+        /// The namespace.
+        netns: String,
+        /// What the sysctl would have become.
+        value: u8,
+        /// The ports and their sockets.
+        shared: Vec<SharedPort>,
+    },
+
     /// The rules contradict each other or don't fit. What was in force stays in force.
     #[error(transparent)]
     Rules(#[from] RuleError),
@@ -120,8 +136,8 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn list(lacks: &[Lack]) -> String {
-    let texts: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+fn list<T: ToString>(items: &[T]) -> String {
+    let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
 

@@ -7,8 +7,8 @@
 use std::os::fd::AsFd;
 
 use crate::{
-    Capacity, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, Store, TestPacket, TestRun,
-    Tracing,
+    Capacity, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, SharedPorts, Store,
+    TestPacket, TestRun, Tracing,
     attached::{Attached, build, map_error, rebuild},
     encode::Tables,
     error::Doing,
@@ -27,8 +27,11 @@ use crate::{
 
 mod apply;
 mod keep;
+mod switch;
 
 pub use keep::Mended;
+
+use self::switch::{Ports, check, give_back};
 
 /// The gate of one network namespace, and the right to change it: one process at a time has it.
 ///
@@ -46,6 +49,7 @@ pub struct Gate {
     sysctls: L3mdevAccept,
     /// Open for [`Gate::keep`] once it has looked.
     switches: Option<Switches>,
+    ports: Ports,
     record: Record,
     lock: Lock,
 }
@@ -55,12 +59,24 @@ impl Gate {
     ///
     /// Fails without having changed anything when the machine lacks what it takes, when the namespace has a
     /// gate already, or when the rules don't fit. Remains of a gate that is not in force are removed; a gate
-    /// of an earlier layout goes on until the new one is in force.
+    /// of an earlier layout goes on until the new one is in force. Where TCP ports are shared that must not be when
+    /// `tcp_l3mdev_accept` changes, nothing is done, either: [`Error::PortShared`].
     pub fn attach(
         store: &Store,
         netns: Netns,
         rules: &RuleSet,
         capacity: &Capacity,
+    ) -> Result<Self, Error> {
+        Self::attach_with(store, netns, rules, capacity, SharedPorts::Refuse)
+    }
+
+    /// As [`Gate::attach`], which goes ahead although TCP ports are shared, if that is the policy.
+    pub fn attach_with(
+        store: &Store,
+        netns: Netns,
+        rules: &RuleSet,
+        capacity: &Capacity,
+        policy: SharedPorts,
     ) -> Result<Self, Error> {
         let lacks = preflight(store);
         if !lacks.is_empty() {
@@ -76,6 +92,8 @@ impl Gate {
             Err(Error::NotInForce { .. }) => (false, true),
             Err(error) => return Err(error),
         };
+        // What an earlier gate knew of sockets is still so.
+        let known = load_record(store, &netns)?.map(|record| (record.bound_under, record.prepared));
         let former = if predecessor {
             record_or_lost(store, &netns)?.former
         } else {
@@ -90,6 +108,13 @@ impl Gate {
         };
 
         let mut record = Record::new(cookie(&netns)?, former);
+        (record.bound_under, record.prepared) = known.unwrap_or_default();
+        // Before anything is built: who is refused comes again every second. It is looked at once more below.
+        let open = L3mdevAccept {
+            tcp: former.tcp.map(|_| true),
+            ..former
+        };
+        check(&netns, open, &record.bound_under, policy)?;
         let mut tracker = Tracker::provide(store, netns.id())?;
         let listeners = Tracker::listeners_pin(store);
         let built = tracker
@@ -114,6 +139,7 @@ impl Gate {
             rules: Some(rules.clone()),
             sysctls: former,
             switches: None,
+            ports: Ports::new(policy),
             record,
             lock,
         };
@@ -181,6 +207,7 @@ impl Gate {
             rules: None,
             sysctls: record.former,
             switches: None,
+            ports: Ports::default(),
             record,
             lock,
         }))
@@ -193,6 +220,22 @@ impl Gate {
         let pins = self.store.pins(self.netns.id());
         let whole = self.attached.is_whole(&self.netns).unwrap_or(false);
         whole && self.record.is_current() && self.tracker.is_asked_by(&pins)
+    }
+
+    /// Notes that the gate came before whoever needs it, so that sockets are bound under its sysctl: it stays until it
+    /// is taken away by name, also while nothing is asked for.
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        if self.record.prepared {
+            return Ok(());
+        }
+        self.record.prepared = true;
+        self.save_record()
+    }
+
+    /// Whether that was noted.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.record.prepared
     }
 
     /// How the gate learns of listeners that are bound to a VRF.
@@ -263,7 +306,8 @@ impl Gate {
         &self.netns
     }
 
-    /// Gives the namespace back as it was before [`Gate::attach`]. Open connections live on.
+    /// Gives the namespace back as it was before [`Gate::attach`]. Open connections live on. Nothing is done where TCP
+    /// ports are shared that must not be when `tcp_l3mdev_accept` changes: [`Error::PortShared`].
     pub fn detach(self) -> Result<(), Error> {
         let Self {
             netns,
@@ -274,13 +318,11 @@ impl Gate {
             rules: _,
             sysctls: _,
             switches: _,
+            ports,
             record,
             lock,
         } = self;
-        record
-            .former
-            .write(&netns)
-            .doing(|| format!("restoring the l3mdev_accept sysctls of {netns}"))?;
+        give_back(&netns, record.former, &record.bound_under, ports.policy())?;
         remove_pins(&store, &netns)?;
         drop(attached);
         Tracker::forget(&store, netns.id())?;
@@ -289,14 +331,19 @@ impl Gate {
 
     /// Removes what a dead or half-made gate left of itself, and gives the sysctls back; closes them where
     /// their former values are lost. True when there was anything.
-    pub fn clean_up(store: &Store, netns: &Netns) -> Result<bool, Error> {
+    ///
+    /// Nothing is done where shared TCP ports are in the way, as with [`Gate::detach`], unless the policy is another.
+    pub fn clean_up(store: &Store, netns: &Netns, policy: SharedPorts) -> Result<bool, Error> {
         let lock = lock(store, netns)?;
         bury(store, netns)?;
         let former = left_behind(store, netns)?;
         if let Some(former) = former {
-            former
-                .write(netns)
-                .doing(|| format!("restoring the l3mdev_accept sysctls of {netns}"))?;
+            if is_missing(store, netns)? {
+                // With nobody to guard it, an open door is worse than what may come of closing it.
+                close_sysctls(netns)?;
+            }
+            let known = load_record(store, netns)?.map(|record| record.bound_under);
+            give_back(netns, former, &known.unwrap_or_default(), policy)?;
         }
         remove_pins(store, netns)?;
         Tracker::forget(store, netns.id())?;
@@ -304,19 +351,25 @@ impl Gate {
         Ok(former.is_some())
     }
 
+    /// Whether [`Gate::clean_up`] would be refused for shared TCP ports. Changes nothing.
+    pub fn may_clean_up(store: &Store, netns: &Netns, policy: SharedPorts) -> Result<(), Error> {
+        let Some(former) = left_behind(store, netns)? else {
+            return Ok(());
+        };
+        if is_missing(store, netns)? {
+            return Ok(());
+        }
+        let known = load_record(store, netns)?.map(|record| record.bound_under);
+        check(netns, former, &known.unwrap_or_default(), policy).map(drop)
+    }
+
     /// Sets the sysctls to 0 if the namespace has had a gate and it is not in force now. To be called before
     /// anything that may fail, so that no failure leaves the door open.
     pub fn close_if_missing(store: &Store, netns: &Netns) -> Result<(), Error> {
-        let missing = || match Attached::open(&store.pins(netns.id()), netns) {
-            Ok(Some(_)) | Err(Error::OldLayout { .. }) => Ok(false),
-            Ok(None) => Ok(load_record(store, netns)?.is_some()),
-            Err(Error::NotInForce { .. }) => Ok(true),
-            Err(error) => Err(error),
-        };
-        if missing()? {
+        if is_missing(store, netns)? {
             let _lock = lock(store, netns)?;
             // Whoever held the lock until now may have been about to put the gate in.
-            if missing()? {
+            if is_missing(store, netns)? {
                 close_sysctls(netns)?;
             }
         }
@@ -337,9 +390,7 @@ impl Gate {
     fn open_sysctls(&mut self, rules: &RuleSet) -> Result<(), Error> {
         self.verify()?;
         self.sysctls = self.sysctls_for(rules);
-        self.sysctls
-            .write(&self.netns)
-            .doing(|| format!("setting the l3mdev_accept sysctls of {}", self.netns))
+        self.write_sysctls()
     }
 
     /// What rules take the sysctls to be.
@@ -349,6 +400,16 @@ impl Gate {
             tcp: former.tcp.map(|_| true),
             udp: former.udp.map(|former| former || rules.uses(Protocol::Udp)),
         }
+    }
+}
+
+/// Whether the namespace has had a gate that is not in force now.
+fn is_missing(store: &Store, netns: &Netns) -> Result<bool, Error> {
+    match Attached::open(&store.pins(netns.id()), netns) {
+        Ok(Some(_)) | Err(Error::OldLayout { .. }) => Ok(false),
+        Ok(None) => Ok(load_record(store, netns)?.is_some()),
+        Err(Error::NotInForce { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -119,6 +119,11 @@ pub fn kernel_release() -> String {
     )
 }
 
+/// Whether the running kernel's release is this one or a later one. One that can't be read counts as later.
+pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    version_of(&kernel_release()).is_none_or(|version| version >= (major, minor))
+}
+
 fn version_of(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

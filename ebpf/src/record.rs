@@ -9,6 +9,7 @@ use vrfgate_abi::LAYOUT;
 use crate::{
     L3mdevAccept, NetnsId, Store,
     object::BUILD,
+    ports::BoundUnder,
     slots::Slots,
     store::{remove_replaced, replace_file},
 };
@@ -27,6 +28,12 @@ pub(crate) struct Record {
     /// What the sysctls were before the gate; what `detach` gives back.
     pub(crate) former: L3mdevAccept,
     pub(crate) slots: Slots,
+    /// What is known of sockets that share TCP ports, or may.
+    #[serde(default)]
+    pub(crate) bound_under: BoundUnder,
+    /// Whether the gate came before whoever needs it, and stays until it is taken away by name.
+    #[serde(default)]
+    pub(crate) prepared: bool,
 }
 
 /// What a record of every layout says.
@@ -35,6 +42,10 @@ struct Essence {
     layout: u32,
     cookie: u64,
     former: L3mdevAccept,
+    #[serde(default)]
+    bound_under: BoundUnder,
+    #[serde(default)]
+    prepared: bool,
 }
 
 impl Record {
@@ -46,6 +57,8 @@ impl Record {
             cookie,
             former,
             slots: Slots::default(),
+            bound_under: BoundUnder::default(),
+            prepared: false,
         }
     }
 
@@ -75,12 +88,16 @@ impl Record {
             layout,
             cookie,
             former,
+            bound_under,
+            prepared,
         } = serde_json::from_slice(text)?;
         if layout == LAYOUT {
             return serde_json::from_slice(text);
         }
         Ok(Self {
             build: 0,
+            bound_under,
+            prepared,
             ..Self::new(cookie, former)
         })
     }

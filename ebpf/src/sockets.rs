@@ -20,6 +20,10 @@ use netlink_sys::{SocketAddr as Kernel, protocols::NETLINK_SOCK_DIAG};
 
 use crate::{Error, Netns, Protocol, error::Doing};
 
+/// `TCPF_BOUND_INACTIVE` of the kernel's `include/net/tcp_states.h`: bound, and neither listening nor connected. Older
+/// kernels take it for a state that no socket is in.
+const BOUND_INACTIVE: u32 = 1 << 13;
+
 /// A socket that takes new connections (TCP) or datagrams (UDP).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSocket {
@@ -42,6 +46,21 @@ pub struct OpenSocket {
     pub inode: u32,
 }
 
+impl OpenSocket {
+    /// Whether two sockets of one protocol want packets to the same address and port, devices aside.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let covers = |one: &Self, other: &Self| {
+            one.address.is_unspecified()
+                && (one.address.is_ipv4() == other.address.is_ipv4()
+                    || (one.dual_stack && other.address.is_ipv4()))
+        };
+        self.protocol == other.protocol
+            && self.port == other.port
+            && (self.address == other.address || covers(self, other) || covers(other, self))
+    }
+}
+
 /// Every TCP listener and every bound UDP socket of a namespace, in no particular order.
 ///
 /// A socket that is made or closed meanwhile may or may not be in it.
@@ -52,9 +71,45 @@ pub fn open_sockets(netns: &Netns) -> Result<Vec<OpenSocket>, Error> {
         .and_then(|opened| opened)
         .doing(asking)?;
     let mut sockets = Vec::new();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    // A UDP socket is in the state "closed" until it is connected, then "established".
+    for (protocol, states) in [
+        (Protocol::Tcp, StateFlags::LISTEN),
+        (Protocol::Udp, StateFlags::CLOSE | StateFlags::ESTABLISHED),
+    ] {
         for id in [SocketId::new_v4(), SocketId::new_v6()] {
-            dump(&socket, protocol, id, &mut sockets).doing(asking)?;
+            dump(&socket, protocol, states.clone(), id, &mut sockets).doing(asking)?;
+        }
+    }
+    Ok(sockets)
+}
+
+/// TCP sockets that hold a port and have no peer: listeners and, from Linux 6.8 on, those that are only bound.
+pub(crate) fn port_holders(netns: &Netns) -> Result<Vec<OpenSocket>, Error> {
+    let states = StateFlags::LISTEN | StateFlags::from_bits_retain(BOUND_INACTIVE);
+    tcp_sockets(netns, &states, &[0])
+}
+
+/// TCP connections in any state, those that wait for their end included, from these local ports.
+pub(crate) fn connections(netns: &Netns, ports: &[u16]) -> Result<Vec<OpenSocket>, Error> {
+    tcp_sockets(netns, &(StateFlags::all() - StateFlags::LISTEN), ports)
+}
+
+/// Port 0 stands for all.
+fn tcp_sockets(
+    netns: &Netns,
+    states: &StateFlags,
+    ports: &[u16],
+) -> Result<Vec<OpenSocket>, Error> {
+    let asking = || format!("asking the kernel for the TCP sockets of {netns}");
+    let socket = netns
+        .run(|| netlink_sys::Socket::new(NETLINK_SOCK_DIAG))
+        .and_then(|opened| opened)
+        .doing(asking)?;
+    let mut sockets = Vec::new();
+    for &port in ports {
+        for mut id in [SocketId::new_v4(), SocketId::new_v6()] {
+            id.source_port = port;
+            dump(&socket, Protocol::Tcp, states.clone(), id, &mut sockets).doing(asking)?;
         }
     }
     Ok(sockets)
@@ -63,6 +118,7 @@ pub fn open_sockets(netns: &Netns) -> Result<Vec<OpenSocket>, Error> {
 fn dump(
     socket: &netlink_sys::Socket,
     protocol: Protocol,
+    states: StateFlags,
     any: SocketId,
     sockets: &mut Vec<OpenSocket>,
 ) -> io::Result<()> {
@@ -74,11 +130,7 @@ fn dump(
         },
         protocol: protocol.number(),
         extensions: ExtensionFlags::empty(),
-        // A UDP socket is in the state "closed" until it is connected, then "established".
-        states: match protocol {
-            Protocol::Tcp => StateFlags::LISTEN,
-            Protocol::Udp => StateFlags::CLOSE | StateFlags::ESTABLISHED,
-        },
+        states,
         socket_id: any,
     };
     let mut header = NetlinkHeader::default();

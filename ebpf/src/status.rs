@@ -28,6 +28,8 @@ pub struct GateStatus {
     /// Whether tracing programs tell of VRF-bound listeners the moment they listen. Without, vrfgate looks for
     /// them at intervals.
     pub tracing: bool,
+    /// Whether it came before whoever needs it, and stays until it is taken away by name.
+    pub prepared: bool,
     /// VRFs that are gated, in order of ifindex.
     pub vrfs: Vec<VrfStatus>,
 }
@@ -153,6 +155,7 @@ pub(crate) fn of(
             former: record.former,
         },
         tracing: Tracker::is_tracing(store),
+        prepared: record.prepared,
         vrfs,
     })
 }

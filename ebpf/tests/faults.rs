@@ -11,7 +11,7 @@ use vrfgate_abi::{RuleKey, RuleValue};
 use vrfgate_ebpf::{
     Capacity, Changes, Error, Gate, Hits, LAYOUT, Mode, Netns,
     Protocol::{Tcp, Udp},
-    RuleError, RuleSet, Store, Vrf, sk_lookup_programs,
+    RuleError, RuleSet, SharedPorts, Store, Vrf, sk_lookup_programs,
 };
 
 fn ssh() -> RuleSet {
@@ -333,7 +333,7 @@ fn cleaning_up_after_a_lost_record_leaves_no_open_door() {
     let sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
     fs::remove_file(record(&sandbox)).unwrap();
-    assert!(Gate::clean_up(&sandbox.store, &sandbox.netns()).unwrap());
+    assert!(Gate::clean_up(&sandbox.store, &sandbox.netns(), SharedPorts::Refuse).unwrap());
     assert_eq!(open_sysctls(&sandbox), (false, false), "an open door");
 }
 

@@ -34,6 +34,7 @@ mkdir -p "$tree"/{cni,completions}
 cp -r "$here/debian" "$root/README.md" "$root/SECURITY.md" "$root/CHANGELOG.md" "$tree/"
 mv "$tree/debian/blue.yaml.example" "$tree/"
 cp "$root/operator/systemd/vrfgate.service" "$tree/debian/vrfgate.service"
+cp "$root/operator/systemd/vrfgate-prepare.service" "$tree/debian/vrfgate.vrfgate-prepare.service"
 cp "$programs/vrfgate" "$tree/vrfgate"
 cp "$programs/vrfgate-cni" "$tree/cni/vrfgate"
 "$here/licences.sh" "$(rust_target "$arch")" >"$tree/third-party.txt"

@@ -52,7 +52,7 @@ fn of_two_listeners_on_one_port_the_one_that_is_reached_is_named(net: &Net) {
     let _unbound = lab.listen("unbound").tcp(net.any(22));
     let _bound = lab.listen("bound").bound_to("BLUE").tcp(net.any(22));
     let vrfgate = lab.vrfgate();
-    vrfgate.apply(&open_tcp("BLUE", net, &[22]));
+    let _ = vrfgate.apply_although_ports_are_shared(&open_tcp("BLUE", net, &[22]));
 
     let packet = tcp(net, &vrfgate, &client, 22);
     packet.is_served_by("bound", "a port clash");
@@ -71,10 +71,15 @@ fn of_two_listeners_on_one_port_the_one_that_is_reached_is_named(net: &Net) {
 
 fn a_listener_on_the_address_is_told_to_win_over_a_vrf_bound_wildcard(net: &Net) {
     let (lab, client) = net.one_vrf();
-    let _bound = lab.listen("bound").bound_to("BLUE").tcp(net.any(22));
-    let _unbound = lab.listen("unbound").tcp(net.main(22));
     let vrfgate = lab.vrfgate();
+    // First, because no gate comes while a port is shared (`shared::`).
     vrfgate.apply(&open_tcp("BLUE", net, &[22]));
+    let _bound = lab
+        .listen("bound")
+        .bound_to("BLUE")
+        .sharing_its_port()
+        .tcp(net.any(22));
+    let _unbound = lab.listen("unbound").sharing_its_port().tcp(net.main(22));
 
     let finding = format!("on {}; ", net.main(22));
     tcp(net, &vrfgate, &client, 22).is_served_by("unbound", &finding);
@@ -85,11 +90,17 @@ fn a_listener_bound_inside_the_vrf_needs_no_rule(net: &Net) {
     let _inside = [
         lab.listen("vrf").bound_to("BLUE").tcp(net.any(179)),
         lab.listen("slave").bound_to("blue1").tcp(net.any(180)),
-        lab.listen("passed over").bound_to("BLUE").tcp(net.any(181)),
     ];
-    let _unbound = lab.listen("unbound").tcp(net.main(181));
     let vrfgate = lab.vrfgate();
     vrfgate.apply(&open_tcp("BLUE", net, &[22]));
+    // They share a port, and no gate comes while one is shared (`shared::`).
+    let _sharing = [
+        lab.listen("passed over")
+            .bound_to("BLUE")
+            .sharing_its_port()
+            .tcp(net.any(181)),
+        lab.listen("unbound").sharing_its_port().tcp(net.main(181)),
+    ];
 
     tcp(net, &vrfgate, &client, 179).is_served_by("vrf", "step 3");
     tcp(net, &vrfgate, &client, 180).is_served_by("slave", "step 3");

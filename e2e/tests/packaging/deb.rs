@@ -43,6 +43,7 @@ fn the_package_holds_what_a_machine_without_kubernetes_needs() {
         "/usr/bin/vrfgate",
         "/usr/lib/cni/vrfgate",
         "/lib/systemd/system/vrfgate.service",
+        "/lib/systemd/system/vrfgate-prepare.service",
         "/etc/vrfgate/blue.yaml.example",
         "/usr/share/bash-completion/completions/vrfgate",
         "/usr/share/zsh/vendor-completions/_vrfgate",
@@ -89,7 +90,7 @@ fn the_example_is_a_leak_once_it_is_called_one() {
 }
 
 #[test]
-fn the_unit_is_one_that_systemd_takes() {
+fn the_units_are_ones_that_systemd_takes() {
     let package = Package::unpacked();
     let root = package.path("");
     // What a unit stands beside on every machine; none of them is what is looked at.
@@ -99,10 +100,13 @@ fn the_unit_is_one_that_systemd_takes() {
         "shutdown.target",
         "local-fs.target",
         "network-online.target",
+        "network-pre.target",
         "basic.target",
     ] {
         fs::write(units.join(name), "[Unit]\n").unwrap();
     }
+    let oneshot = "[Service]\nType=oneshot\nExecStart=vrfgate\n";
+    fs::write(units.join("systemd-sysctl.service"), oneshot).unwrap();
     let kill = package.path("bin");
     fs::create_dir(&kill)
         .and_then(|()| fs::copy("/bin/kill", kill.join("kill")))
@@ -112,11 +116,32 @@ fn the_unit_is_one_that_systemd_takes() {
         .arg("--man=no")
         .arg("--root")
         .arg(&root)
-        .arg("vrfgate.service")
+        .args(["vrfgate.service", "vrfgate-prepare.service"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&verified.stderr);
     assert!(verified.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn what_prepares_the_gate_comes_before_every_daemon_and_is_not_enabled_by_itself() {
+    let package = Package::unpacked();
+    let unit = package.path("lib/systemd/system/vrfgate-prepare.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(unit.contains("\nDefaultDependencies=no\n"), "{unit}");
+    let before = unit.lines().filter(|line| line.starts_with("Before="));
+    let before: Vec<&str> = before.flat_map(|line| line[7..].split(' ')).collect();
+    for target in ["network-pre.target", "sysinit.target", "vrfgate.service"] {
+        assert!(before.contains(&target), "{target}: {before:?}");
+    }
+    // An administrator does.
+    let script = package.control("postinst");
+    assert!(script.contains("vrfgate.service"), "{script}");
+    assert!(
+        !script.contains("deb-systemd-helper enable 'vrfgate-prepare"),
+        "{script}"
+    );
+    assert!(!script.contains("enable vrfgate-prepare"), "{script}");
 }
 
 #[test]

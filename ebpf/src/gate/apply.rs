@@ -27,7 +27,8 @@ impl Gate {
             let tables = self.read_maps()?;
             self.apply_in_steps(&tables, rules)?
         };
-        if set_before && self.sysctls == self.sysctls_for(rules) {
+        let open = !self.ports.are_in_the_way();
+        if set_before && open && self.sysctls == self.sysctls_for(rules) {
             // What something else has made of them since is for `keep` to put right, which tells.
             self.verify()?;
         } else {

@@ -36,21 +36,28 @@ impl Gate {
     pub fn keep(&mut self) -> Result<Vec<Mended>, Error> {
         self.verify()?;
         let mut mended = Vec::new();
+        let mut closed = None;
         for step in [
             Self::keep_sysctls,
             Self::keep_links,
             Self::keep_pins,
             Self::keep_record,
             Self::keep_tracker,
+            Self::keep_ports,
         ] {
             match step(self) {
                 Ok(found) => mended.extend(found),
+                // It may stay so for long, and the rest is to be kept meanwhile.
+                Err(error @ Error::PortShared { .. }) => closed = Some(error),
                 Err(error) if mended.is_empty() => return Err(error),
                 // What was mended shall be told. The error comes again the next time, if it is one to stay.
                 Err(_) => break,
             }
         }
-        Ok(mended)
+        match closed {
+            Some(error) if mended.is_empty() => Err(error),
+            _ => Ok(mended),
+        }
     }
 
     /// The `sk_lookup` programs of the namespace besides the gate's.
@@ -70,9 +77,7 @@ impl Gate {
         if found == self.sysctls {
             return Ok(None);
         }
-        self.sysctls
-            .write(&self.netns)
-            .doing(|| format!("setting the l3mdev_accept sysctls of {}", self.netns))?;
+        self.write_sysctls_again()?;
         Ok(Some(Mended::Sysctls {
             found,
             set: self.sysctls,
@@ -104,6 +109,11 @@ impl Gate {
             )
         })?;
         Ok(Some(Mended::Pins))
+    }
+
+    /// A port that has come to be shared is for [`Gate::later_shared_ports`] to tell.
+    fn keep_ports(&mut self) -> Result<Option<Mended>, Error> {
+        self.look_at_ports().map(|()| None)
     }
 
     /// Without its tracker, listeners that are bound to a VRF count for nothing as soon as they are new.

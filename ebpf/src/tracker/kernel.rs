@@ -96,6 +96,12 @@ impl<'a> Kernel<'a> {
         u32::try_from(place + 1).ok()
     }
 
+    /// Whether a structure has a member; `None` when there is no such structure.
+    pub(super) fn has_member(&self, structure: &[u8], member: &[u8]) -> Option<bool> {
+        let structure = self.structure(structure)?;
+        Some(self.member(structure, member).is_some())
+    }
+
     /// The offsets; `None` when the types tell not all of them.
     pub(super) fn socket_offsets(&self) -> Option<SocketOffsets> {
         let common = self.structure(b"sock_common")?;

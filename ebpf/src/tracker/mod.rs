@@ -211,6 +211,11 @@ impl Tracker {
     }
 }
 
+/// Whether a structure of the kernel has a member, by the kernel's types; `None` when they don't tell.
+pub(crate) fn has_member(types: &[u8], structure: &[u8], member: &[u8]) -> Option<bool> {
+    kernel::Kernel::parse(types)?.has_member(structure, member)
+}
+
 fn lock(store: &Store) -> Result<Lock, Error> {
     store
         .tracker_lock()

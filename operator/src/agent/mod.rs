@@ -11,6 +11,7 @@ mod object;
 mod pods;
 mod reporter;
 mod status;
+mod stays;
 
 use std::{
     net::SocketAddr,
@@ -28,10 +29,10 @@ use tokio::{
     runtime::Handle,
     sync::watch,
     task::spawn_blocking,
-    time::{Instant, interval_at, sleep},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 use tracing::{info, warn};
-use vrfgate_ebpf::{Fate, Netns, Store};
+use vrfgate_ebpf::{Error, Fate, Netns, Store};
 
 pub use last::forget;
 
@@ -44,10 +45,9 @@ use self::{
 use crate::{
     api::VrfGateNodeSpec,
     clear::clear,
-    compile::MarkMask,
     daemon_set::DaemonSetName,
     install::{Keeper as InstallKeeper, Wanted},
-    node::{Keeper, Report, Stir, collect_leftovers},
+    node::{Keeper, Report, Settings, Stir, collect_leftovers},
     outage::Outage,
     serve::{self, Health},
 };
@@ -68,8 +68,8 @@ pub struct Options {
     pub node: String,
     /// Where metrics and health are served.
     pub serve_on: Option<SocketAddr>,
-    /// Which bits of packets' marks reply steering may use.
-    pub steer_mask: MarkMask,
+    /// How gates are kept.
+    pub settings: Settings,
     /// What is kept installed for container runtimes.
     pub install: Option<Wanted>,
     /// When this is going, what was installed goes, too.
@@ -90,11 +90,11 @@ pub async fn run(
     // It needs neither gate nor cluster, and pods that start want it.
     let install = options.install.clone().map(InstallKeeper::start);
     let mut agent = Agent {
-        steer_mask: options.steer_mask,
+        settings: options.settings,
         uninstalled: install.as_ref().map(InstallKeeper::unready),
         ..Agent::default()
     };
-    let mut pods = Pods::start(store, options.steer_mask)?;
+    let mut pods = Pods::start(store, options.settings)?;
     if let Some(spec) = last::load(store, &netns) {
         info!("taking over what was in force, before the API server is asked");
         agent.asked = Asked::new(&spec, None);
@@ -135,6 +135,9 @@ pub async fn run(
         serve::start(address, agent.registry(install.as_ref()), health).await?;
     }
     let mut collect = interval_at(Instant::now() + COLLECT_EVERY, COLLECT_EVERY);
+    // Beside a keeper that looks ten times a second, a sleep would never end.
+    let mut retry = interval_at(Instant::now() + RETRY_EVERY, RETRY_EVERY);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             stir = stirred(agent.keeper.as_mut()) => {
@@ -154,7 +157,7 @@ pub async fn run(
             }
             stir = pods.stirred() => pods.attend(stir),
             () = told(agent.uninstalled.as_mut()) => {}
-            () = sleep(RETRY_EVERY), if agent.trouble.is_some() => {
+            _ = retry.tick(), if agent.trouble.is_some() || agent.stays.is_some() => {
                 agent.put_in_force(store, &netns).await;
             }
             _ = collect.tick() => {
@@ -195,11 +198,13 @@ async fn stirred(keeper: Option<&mut Keeper>) -> Stir {
 #[derive(Default)]
 struct Agent {
     asked: Asked,
-    steer_mask: MarkMask,
+    settings: Settings,
     /// None while it isn't known what shall be in force, and while nothing shall.
     keeper: Option<Keeper>,
     /// Why there is no keeper though there should be, or why the node could not be given back.
     trouble: Option<String>,
+    /// Why the gate is there though nothing is asked for.
+    stays: Option<String>,
     /// What was in force when the node was to be given back, while it could not be.
     left: Option<Report>,
     /// What of the CNI plugin isn't where it shall be.
@@ -264,12 +269,13 @@ impl Agent {
             self.give_back(store, netns).await;
             return;
         }
+        self.stays = None;
         let leaks = self.asked.leaks.clone();
         if let Some(keeper) = &mut self.keeper {
             keeper.put_in_force(leaks).await;
             return;
         }
-        match Keeper::start(store, netns.clone(), leaks, self.steer_mask).await {
+        match Keeper::start(store, netns.clone(), leaks, self.settings).await {
             Ok(keeper) => {
                 self.keeper = Some(keeper);
                 self.left = None;
@@ -279,18 +285,27 @@ impl Agent {
         }
     }
 
-    /// A node that no leak applies to is as it was before vrfgate.
+    /// A node that no leak applies to is as it was before vrfgate, unless its gate is to stay: then it opens nothing.
     async fn give_back(&mut self, store: &Store, netns: &Netns) {
+        if let Some(why) = self.why_it_stays(store, netns) {
+            self.keep_shut(store, netns, why).await;
+            return;
+        }
+        self.stays = None;
         if let Some(keeper) = self.keeper.take() {
             self.left = Some(keeper.report().clone());
         }
-        match clear(store, netns).await {
+        match clear(store, netns, self.settings.shared_ports).await {
             Ok(cleared) => {
                 if cleared.any() {
                     info!("nothing is asked for: {netns} is as it was before vrfgate");
                 }
                 self.left = None;
                 self.trouble = None;
+            }
+            // Who had nothing to look after finds it out only now.
+            Err(error) if matches!(error.downcast_ref(), Some(Error::PortShared { .. })) => {
+                self.keep_shut(store, netns, error.to_string()).await;
             }
             Err(error) => {
                 let error = format!("giving {netns} back: {error:#}");
@@ -316,7 +331,8 @@ impl Agent {
         }
         unready.extend(self.trouble.clone());
         if let Some(keeper) = &self.keeper {
-            unready.extend(keeper.report().errors.iter().cloned());
+            let report = keeper.report();
+            unready.extend(report.waits.iter().chain(&report.errors).cloned());
         }
         if let Some(uninstalled) = &self.uninstalled {
             unready.extend(uninstalled.borrow().iter().cloned());

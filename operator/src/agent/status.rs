@@ -74,3 +74,60 @@ pub const fn node_state(kept: LeakState) -> NodeLeakState {
         LeakState::Failed => NodeLeakState::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::node::{LeakReport, Reason};
+
+    fn report(states: &[LeakState]) -> Report {
+        let leak = |(number, state): (usize, &LeakState)| LeakReport {
+            name: format!("leak{number}"),
+            vrf: "BLUE".into(),
+            state: *state,
+            reason: None,
+            notes: vec![],
+        };
+        Report {
+            leaks: states.iter().enumerate().map(leak).collect(),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn leaks_that_wait_for_a_shared_port_say_so_by_a_word_and_who_shares_it() {
+        let states = [LeakState::InForce, LeakState::Waiting, LeakState::InForce];
+        let report = report(&states).waiting_for_ports("TCP port 179 is shared by bgpd and bgpd");
+        let leaks = (0..3).map(|number| {
+            Arc::new(GateLeak {
+                name: format!("leak{number}"),
+                generation: 1,
+                vrf: "BLUE".into(),
+                mode: "Enforce".into(),
+                replies: "Route".into(),
+                routes: vec![],
+                return_routes: vec![],
+                services: vec![],
+            })
+        });
+        let spec = VrfGateNodeSpec {
+            leaks: leaks.collect(),
+            ..VrfGateNodeSpec::default()
+        };
+
+        let outcomes = outcomes(&spec, &[], Some(&report), None);
+
+        for (outcome, state) in outcomes.iter().zip(states) {
+            if state == LeakState::Waiting {
+                assert_eq!(outcome.state, NodeLeakState::Waiting);
+                continue;
+            }
+            assert_eq!(outcome.state, NodeLeakState::Failed);
+            assert_eq!(outcome.reason.as_deref(), Some(Reason::PortShared.as_str()));
+            assert!(outcome.notes[0].contains("TCP port 179"), "{outcome:?}");
+        }
+        assert_eq!(outcomes.len(), 3);
+    }
+}

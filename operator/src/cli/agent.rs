@@ -4,10 +4,10 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use vrfgate_ebpf::{Error, Gate, Store, preflight};
 
-use super::{Marks, Target, controller::stop_on_signal, install_cni::AgentArgs};
+use super::{Marks, PortPolicy, Target, controller::stop_on_signal, install_cni::AgentArgs};
 use crate::{
     agent::{self, Options},
-    node::collect_leftovers,
+    node::{Settings, collect_leftovers},
 };
 
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     marks: Marks,
+
+    #[command(flatten)]
+    ports: PortPolicy,
 
     /// Name of this node in Kubernetes.
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
@@ -43,7 +46,10 @@ pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let options = Options {
         node: args.node_name.clone(),
         serve_on: args.metrics_addr,
-        steer_mask: args.marks.steer_mask,
+        settings: Settings {
+            steer_mask: args.marks.steer_mask,
+            shared_ports: args.ports.policy(),
+        },
         install: args.install.wanted()?,
         daemon_set: args.install.daemon_set.clone(),
     };

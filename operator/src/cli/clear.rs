@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use vrfgate_ebpf::Store;
 
-use super::Target;
+use super::{PortPolicy, Target};
 use crate::{
     clear::{self, Cleared},
     node::collect_leftovers,
@@ -14,6 +14,9 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     target: Target,
+
+    #[command(flatten)]
+    ports: PortPolicy,
 }
 
 pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
@@ -22,7 +25,7 @@ pub(super) fn clear(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         gate,
         routes,
         steering,
-    } = super::block_on(clear::clear(store, &netns))?;
+    } = super::block_on(clear::clear(store, &netns, args.ports.policy()))?;
     let gate = if gate {
         "the gate is gone, the sysctls are as they were"
     } else {

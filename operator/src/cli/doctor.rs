@@ -10,7 +10,7 @@ use vrfgate_ebpf::{
 use super::{Marks, Target};
 use crate::{
     compile::{LinkKind, MarkMask, NodeFacts},
-    node::{MarkUser, Watcher, missing_modules, port_clashes},
+    node::{MarkUser, Watcher, missing_modules, port_clashes, would_wait},
 };
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +135,8 @@ fn network(netns: &Netns, mask: MarkMask) -> anyhow::Result<Vec<Finding>> {
         let clashes = port_clashes(netns, &facts)?;
         let mut findings = vec![vrfs(&facts), rule_order(preference)];
         findings.extend(clashes.iter().map(|clash| Finding::Note(clash.to_string())));
+        let waits = would_wait(netns, &facts)?;
+        findings.extend(waits.map(|why| Finding::Note(format!("the gate would wait: {why}"))));
         findings.extend(steering(mask, &watcher.mark_users(mask).await?));
         Ok(findings)
     })

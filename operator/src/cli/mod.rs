@@ -17,7 +17,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
-use vrfgate_ebpf::{Netns, Store};
+use vrfgate_ebpf::{Netns, SharedPorts, Store};
 
 use crate::compile::MarkMask;
 
@@ -136,6 +136,25 @@ struct Marks {
     /// 127 VRFs apart. Choose bits that nobody else on this host uses; `doctor` looks for clashes.
     #[arg(long, value_name = "BITS", default_value_t)]
     steer_mask: MarkMask,
+}
+
+/// What to do while TCP ports are shared.
+#[derive(Debug, clap::Args)]
+struct PortPolicy {
+    /// Go ahead although a socket of a VRF and one of none share a TCP port. Linux 6.8 and later may crash when
+    /// `tcp_l3mdev_accept` changes while they do: without this flag, nothing is changed there until they don't.
+    #[arg(long)]
+    accept_shared_ports: bool,
+}
+
+impl PortPolicy {
+    fn policy(&self) -> SharedPorts {
+        if self.accept_shared_ports {
+            SharedPorts::Accept
+        } else {
+            SharedPorts::Refuse
+        }
+    }
 }
 
 /// Form of output.

@@ -11,11 +11,11 @@ use tokio::{
     time::{Instant, interval_at},
 };
 use tracing::{info, warn};
-use vrfgate_ebpf::{Error, Fate, Gate, Netns, Store, preflight};
+use vrfgate_ebpf::{Error, Fate, Gate, Mode, Netns, Store, preflight};
 
-use super::{Marks, Target};
+use super::{Marks, PortPolicy, Target};
 use crate::{
-    node::{GateMetrics, Keeper, LeakFiles, Stir, collect_leftovers},
+    node::{GateMetrics, Keeper, LeakFiles, Offer, Settings, Stir, collect_leftovers},
     serve::{self, Health},
 };
 
@@ -31,8 +31,20 @@ pub(super) struct Args {
     target: Target,
 
     /// `VrfLeak` YAML: a file, or a directory of *.yaml, *.yml and *.json. May be given several times.
-    #[arg(short, long = "file", required = true, num_args = 1.., value_name = "FILE|DIR")]
+    #[arg(
+        short,
+        long = "file",
+        required_unless_present = "prepare",
+        num_args = 1..,
+        value_name = "FILE|DIR"
+    )]
     files: Vec<PathBuf>,
+
+    /// Put in a gate that opens nothing, before anybody needs it, and keep it until an agent or another `vrfgate run`
+    /// asks for it; then leave. Such a gate stays until `vrfgate clear`. To be started before every network daemon:
+    /// sockets that bind while it is there may share TCP ports with those of VRFs, both with `SO_REUSEPORT`.
+    #[arg(long, conflicts_with_all = ["files", "metrics_addr"])]
+    prepare: bool,
 
     /// Bring the gate in line and leave: follow no changes. The gate stays in force.
     #[arg(long)]
@@ -44,6 +56,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     marks: Marks,
+
+    #[command(flatten)]
+    ports: PortPolicy,
 }
 
 pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
@@ -57,6 +72,13 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     }
     closed?;
     collect_leftovers(store);
+    let settings = Settings {
+        steer_mask: args.marks.steer_mask,
+        shared_ports: args.ports.policy(),
+    };
+    if args.prepare {
+        return super::block_on(prepare(args.once, store, netns, settings));
+    }
     super::block_on(async {
         // Before anything is read or done, so that no change and no signal falls into a gap.
         let triggers = if args.once {
@@ -68,7 +90,10 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
             Ok(leaks) => leaks,
             Err(errors) => bail!("nothing was changed: {}", errors.join("\nvrfgate: ")),
         };
-        let keeper = Keeper::start(store, netns, leaks, args.marks.steer_mask).await?;
+        let keeper = Keeper::start(store, netns, leaks, settings).await?;
+        if args.once {
+            in_force(&keeper)?;
+        }
         if let Some(address) = args.metrics_addr {
             serve_on(address, store, keeper.netns()).await?;
         }
@@ -77,6 +102,80 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Fails while the gate waits: nobody would put it in after `--once`.
+fn in_force(keeper: &Keeper) -> anyhow::Result<()> {
+    match &keeper.report().waits {
+        None => Ok(()),
+        Some(why) => bail!("{}: no leak is in force: {why}", keeper.netns()),
+    }
+}
+
+/// Puts in a gate that opens nothing, and looks after it until somebody asks for it. Rules that are in force already
+/// stay: then there is nothing to prepare but that the gate stays, too.
+async fn prepare(
+    once: bool,
+    store: &Store,
+    netns: Netns,
+    settings: Settings,
+) -> anyhow::Result<ExitCode> {
+    if keeps_rules(store, &netns)? {
+        info!(
+            "{netns} has a gate with rules already: they stay, and so does the gate until `vrfgate clear`"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut terminate = on(SignalKind::terminate())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut keeper = Keeper::start(store, netns, Vec::new(), settings).await?;
+    keeper.prepare()?;
+    if once {
+        in_force(&keeper)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let offer = Offer::make(store, keeper.netns()).context("offering the gate")?;
+    loop {
+        tokio::select! {
+            stir = keeper.stirred() => match stir {
+                Stir::Gone => {
+                    leave(keeper).await?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                stir => keeper.attend(stir).await,
+            },
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+        if offer.is_taken() {
+            info!(
+                "somebody else looks after the gate of {} from now on",
+                keeper.netns()
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        // The gate may have come only now, or be a new one.
+        if let Err(error) = keeper.prepare() {
+            warn!("{error}");
+        }
+    }
+    info!("leaving; the gate of {} stays in force", keeper.netns());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether there is a gate that does more than refuse. It is told to stay.
+fn keeps_rules(store: &Store, netns: &Netns) -> Result<bool, Error> {
+    let mut gate = match Gate::open(store, netns.clone()) {
+        Ok(Some(gate)) => gate,
+        Ok(None) | Err(Error::NotInForce { .. } | Error::OldLayout { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut vrfs = gate.status()?.vrfs.into_iter();
+    let keeps = vrfs.any(|vrf| vrf.mode != Mode::AsBefore || !vrf.rules.is_empty());
+    if keeps {
+        gate.prepare()?;
+    }
+    Ok(keeps)
 }
 
 async fn serve_on(address: SocketAddr, store: &Store, netns: &Netns) -> anyhow::Result<()> {

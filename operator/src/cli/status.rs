@@ -10,7 +10,8 @@ use super::{Output, Target, table::columns};
 use crate::{
     explain::Clash,
     node::{
-        Repair, Repairs, Report, RouteReport, RouteState, SteeringReport, Watcher, port_clashes,
+        Reason, Repair, Repairs, Report, RouteReport, RouteState, SteeringReport, Watcher,
+        port_clashes,
     },
 };
 
@@ -83,9 +84,13 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
         routes,
         steering,
         errors,
+        waits,
         warnings,
         repairs,
     } = &status.report;
+    if let Some(why) = waits {
+        writeln!(out, "\nThe gate waits, and no leak is in force: {why}")?;
+    }
     if !routes.is_empty() {
         writeln!(out, "\n{}", route_table(routes))?;
     }
@@ -109,7 +114,9 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
         }
     }
     for leak in leaks {
-        for note in &leak.notes {
+        // Why the gate as a whole waits is said above.
+        let waits = leak.reason == Some(Reason::PortShared);
+        for note in leak.notes.iter().filter(|_| !waits) {
             writeln!(out, "\nLeak {} {note}", leak.name)?;
         }
     }

@@ -1,11 +1,9 @@
 //! Ports that an unbound and a VRF-bound socket both have: fine with `l3mdev_accept=0`, and `EADDRINUSE` for
 //! the one that starts second with 1.
 //!
-//! Where a TCP port is shared already when the sysctl becomes 1, Linux is in danger. It keeps a port of each VRF in a
-//! bucket of its own, finds the bucket of an accepted socket by the VRF only while the sysctl is 0
-//! (`inet_sk_bound_l3mdev`), and so counts sockets of the VRF among those of no VRF: their own bucket is freed while
-//! they use it (`__inet_inherit_port`, `inet_bhash2_update_saddr`, since buckets are linked in 6.8). 7.3.4 panics in
-//! `inet_bind_bucket_destroy`, 6.12 reads freed memory, 6.1 is not concerned.
+//! Where a TCP port is shared when the sysctl changes, Linux 6.8 and later is in danger, and the loader doesn't change
+//! it (`vrfgate_ebpf::SharedPort`). 7.3.4 panics in `inet_bind_bucket_destroy`, 6.12 reads freed memory, 6.1 is not
+//! concerned.
 
 use std::fmt;
 
@@ -63,22 +61,19 @@ pub fn clashes(sockets: &[OpenSocket], node: &NodeFacts, processes: &Processes) 
         .into_iter()
         .filter_map(|bound| {
             let device = bound.device?;
-            Some((bound, device, facts.vrf_of(device)?))
+            Some((bound, facts.vrf_of(device)?))
         })
-        .flat_map(|(bound, device, vrf)| {
-            let party = |socket, device: Option<u32>| Party {
-                device: device.map(|device| facts.device_text(device)),
-                ..Party::new(socket, processes)
-            };
+        .flat_map(|(bound, vrf)| {
+            let party = |socket| Party::new(socket, &facts, processes);
             unbound
                 .iter()
-                .filter(|unbound| overlap(unbound, bound))
+                .filter(|unbound| unbound.overlaps(bound))
                 .map(|unbound| Clash {
                     protocol: bound.protocol,
                     port: bound.port,
                     vrf: vrf.name.clone(),
-                    unbound: party(unbound, None),
-                    bound: party(bound, Some(device)),
+                    unbound: party(unbound),
+                    bound: party(bound),
                 })
                 .collect::<Vec<_>>()
         })
@@ -87,20 +82,8 @@ pub fn clashes(sockets: &[OpenSocket], node: &NodeFacts, processes: &Processes) 
     clashes
 }
 
-/// Whether two sockets want the same packets, devices aside.
-fn overlap(one: &OpenSocket, other: &OpenSocket) -> bool {
-    let covers = |one: &OpenSocket, other: &OpenSocket| {
-        one.address.is_unspecified()
-            && (one.address.is_ipv4() == other.address.is_ipv4()
-                || (one.dual_stack && other.address.is_ipv4()))
-    };
-    one.protocol == other.protocol
-        && one.port == other.port
-        && (one.address == other.address || covers(one, other) || covers(other, one))
-}
-
 impl Party {
-    fn new(socket: &OpenSocket, processes: &Processes) -> Self {
+    pub(crate) fn new(socket: &OpenSocket, facts: &Facts, processes: &Processes) -> Self {
         Self {
             process: processes.0.get(&socket.inode).cloned(),
             inode: socket.inode,
@@ -109,7 +92,7 @@ impl Party {
             } else {
                 socket.address.to_string()
             },
-            device: None,
+            device: socket.device.map(|device| facts.device_text(device)),
         }
     }
 }
@@ -152,9 +135,9 @@ impl fmt::Display for Clash {
             Protocol::Tcp => write!(
                 f,
                 "with tcp_l3mdev_accept=1 they can't both be started again (EADDRINUSE) unless both set \
-                 SO_REUSEPORT; clients of VRF {vrf} reach only one of them. If they shared it before that sysctl \
-                 was 1, Linux 6.8 and later may crash when they close after both took connections (a bug of the \
-                 kernel): stop the bound one before the gate comes, or else before anybody connects"
+                 SO_REUSEPORT; clients of VRF {vrf} reach only one of them. Linux 6.8 and later may crash when that \
+                 sysctl changes while they share it (a bug of the kernel), so there the gate neither comes nor goes \
+                 meanwhile: stop one of them, or have the gate come before both"
             ),
             Protocol::Udp => write!(
                 f,

@@ -1,6 +1,9 @@
 //! Keeps the gate of one namespace in line with leaks and facts.
 
-use vrfgate_ebpf::{Capacity, Changes, Error, Gate, Mended, Netns, OtherProgram, RuleSet, Store};
+use vrfgate_ebpf::{
+    Capacity, Changes, Error, Gate, Mended, Netns, OtherProgram, RuleSet, SharedPort, SharedPorts,
+    Store,
+};
 
 use super::admission::{Admission, Refused, rule_set};
 use crate::compile::{Desired, Leak, NodeFacts, compile};
@@ -9,6 +12,7 @@ use crate::compile::{Desired, Leak, NodeFacts, compile};
 pub struct Engine {
     store: Store,
     netns: Netns,
+    shared_ports: SharedPorts,
     gate: Option<Gate>,
     /// Why a gate that was there is there no more.
     lost: Option<String>,
@@ -37,10 +41,11 @@ pub struct Outcome {
 impl Engine {
     /// An engine that has not looked at its namespace yet.
     #[must_use]
-    pub fn new(store: Store, netns: Netns) -> Self {
+    pub fn new(store: Store, netns: Netns, shared_ports: SharedPorts) -> Self {
         Self {
             store,
             netns,
+            shared_ports,
             gate: None,
             lost: None,
             asked: Vec::new(),
@@ -82,7 +87,8 @@ impl Engine {
             });
         }
         let netns = self.netns.clone();
-        let gate = Gate::attach(&self.store, netns, &rules, &Capacity::default())?;
+        let capacity = Capacity::default();
+        let gate = Gate::attach_with(&self.store, netns, &rules, &capacity, self.shared_ports)?;
         self.gate = Some(gate);
         Ok(Outcome {
             desired,
@@ -95,7 +101,7 @@ impl Engine {
     }
 
     /// What goes into force of these leaks. Which contradict each other is looked at only when they are others.
-    fn admit(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Admission {
+    pub(super) fn admit(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Admission {
         if self.asked != leaks {
             self.compatible = Admission::without_conflicts(leaks);
             self.asked = leaks.to_vec();
@@ -123,6 +129,7 @@ impl Engine {
         let Some(gate) = &mut self.gate else {
             return Ok(None);
         };
+        gate.on_shared_ports(self.shared_ports);
         let renewed = !gate.is_current();
         if renewed {
             gate.renew()?;
@@ -174,5 +181,31 @@ impl Engine {
         self.gate
             .as_ref()
             .map_or(Ok(Vec::new()), Gate::other_programs)
+    }
+}
+
+impl Engine {
+    /// Ports that have come to be shared since the gate came, and are dangerous; as of the last [`Engine::keep`].
+    #[must_use]
+    pub fn later_shared_ports(&self) -> &[SharedPort] {
+        self.gate
+            .as_ref()
+            .map_or(&[], |gate| gate.later_shared_ports())
+    }
+
+    /// Has the gate stay until it is taken away by name.
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        self.gate.as_mut().map_or(Ok(()), Gate::prepare)
+    }
+
+    /// Why the gate stays although nothing is asked for: somebody has prepared it.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.gate.as_ref().is_some_and(Gate::is_prepared)
+    }
+
+    /// Whether the namespace can be given back; [`Error::PortShared`] when not. Changes nothing.
+    pub fn may_give_back(&self) -> Result<(), Error> {
+        self.gate.as_ref().map_or(Ok(()), Gate::may_detach)
     }
 }

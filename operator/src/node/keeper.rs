@@ -9,17 +9,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tracing::{info, warn};
-use vrfgate_ebpf::{Error, Fate, Mended, Netns, OtherProgram, Store, collect_orphan};
+use vrfgate_ebpf::{
+    Error, Fate, Mended, Netns, OtherProgram, SharedPort, SharedPorts, Store, collect_orphan,
+    kernel_is_concerned,
+};
 
 use super::{
     Change, Engine, FactsError, Outcome, Refused, Report, RouteOutcome, Watcher,
     clashes::warn_of_clashes,
     report::route_text,
+    shared::came_later,
     words::{local_rule_moved, mended, overridden, tell_news},
 };
 use crate::compile::{
     Desired, Leak, Link, LinkKind, MarkMask, NodeFacts, SteeredVrf, VrfName, WantedRoute,
 };
+
+mod waiting;
 
 /// How often the kernel is asked whether the gate is still in force. A gate that somebody detaches leaves
 /// the door open for no longer than this; asking takes some twenty system calls.
@@ -34,6 +40,15 @@ const LOOK_AT_STEERING_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the kernel may take to end a namespace that nobody is in any more.
 const ENDING: Duration = Duration::from_secs(30);
+
+/// How a gate is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Which bits of packets' marks reply steering may use.
+    pub steer_mask: MarkMask,
+    /// What to do while TCP ports are shared that may make the kernel crash.
+    pub shared_ports: SharedPorts,
+}
 
 /// Why leaks are not in force. What was in force stays.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +96,10 @@ pub struct Keeper {
     mistakes: Vec<String>,
     /// Why gate, pins or sysctls could not be put right.
     trouble: Option<String>,
+    /// Ports that are shared while the gate waits for them, and what was said of it.
+    waits: Option<(Vec<SharedPort>, String)>,
+    /// Ports that have come to be shared since, and what was said of it.
+    later: (Vec<SharedPort>, Vec<String>),
     /// Last report written, so that only changes are written and logged.
     report: Report,
     saved: bool,
@@ -89,15 +108,15 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Puts leaks into force. Fails, and changes nothing, when they can't be. Must be called within a Tokio
-    /// runtime.
+    /// Puts leaks into force. Fails, and changes nothing, when they can't be. While it is only that TCP ports are shared,
+    /// it waits for them, and says so in the report. Must be called within a Tokio runtime.
     pub async fn start(
         store: &Store,
         netns: Netns,
         leaks: Vec<Leak>,
-        steer_mask: MarkMask,
+        settings: Settings,
     ) -> Result<Self, KeepError> {
-        Self::start_slow(store, netns, leaks, steer_mask, LOOK_EVERY).await
+        Self::start_slow(store, netns, leaks, settings, LOOK_EVERY).await
     }
 
     /// As [`Keeper::start`], to look whether the gate is still in force less often.
@@ -105,9 +124,13 @@ impl Keeper {
         store: &Store,
         netns: Netns,
         leaks: Vec<Leak>,
-        steer_mask: MarkMask,
+        settings: Settings,
         look_every: Duration,
     ) -> Result<Self, KeepError> {
+        let Settings {
+            steer_mask,
+            shared_ports,
+        } = settings;
         let now = Instant::now();
         let mut due = interval_at(now + look_every, look_every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,7 +141,7 @@ impl Keeper {
             store: store.clone(),
             local_rules: watcher.local_rule_preferences().await?,
             watcher,
-            engine: Engine::new(store.clone(), netns),
+            engine: Engine::new(store.clone(), netns, shared_ports),
             leaks,
             facts: NodeFacts::default(),
             routes: Vec::new(),
@@ -128,6 +151,8 @@ impl Keeper {
             others: Vec::new(),
             mistakes: Vec::new(),
             trouble: None,
+            waits: None,
+            later: (Vec::new(), Vec::new()),
             report: Report {
                 repairs: before.unwrap_or_default().repairs,
                 ..Report::default()
@@ -136,7 +161,7 @@ impl Keeper {
             due,
             retry_at: now,
         };
-        keeper.reconcile().await?;
+        keeper.reconcile_first().await?;
         keeper.look_beside();
         Ok(keeper)
     }
@@ -250,7 +275,8 @@ impl Keeper {
             self.keep_steering().await;
         }
         // Also when it could not be put in at the last try.
-        if !self.engine.has_gate() && Instant::now() >= self.retry_at {
+        let absent = !self.engine.has_gate() || self.waits.is_some();
+        if absent && Instant::now() >= self.retry_at {
             self.retry_at = Instant::now() + RETRY_EVERY;
             self.reconcile_or_report().await;
         }
@@ -270,10 +296,23 @@ impl Keeper {
                     self.repaired(repair);
                 }
             }
+            Err(Error::PortShared { shared, .. }) => {
+                if self
+                    .waits
+                    .as_ref()
+                    .is_none_or(|(known, _)| *known != shared)
+                {
+                    self.wait_for_ports(&shared);
+                }
+            }
             Err(error) => {
                 let trouble = Some(error.to_string());
                 if trouble != self.trouble {
                     warn!("{error}");
+                    if matches!(error, Error::NotInForce { .. }) && kernel_is_concerned() {
+                        // An open door is worse than what may come of closing it.
+                        warn_of_clashes(self.netns(), &self.facts);
+                    }
                 }
                 self.trouble = trouble;
             }
@@ -348,12 +387,20 @@ impl Keeper {
             Err(error) => warn!("{error}"),
         }
         let warnings = overridden(&self.others);
-        let warnings: Vec<String> = warnings.into_iter().chain(self.trouble.clone()).collect();
+        let shared = self.engine.later_shared_ports();
+        if self.later.0 != shared {
+            self.later = (shared.to_vec(), came_later(shared, &self.facts));
+        }
+        let warnings: Vec<String> = warnings
+            .into_iter()
+            .chain(self.trouble.clone())
+            .chain(self.later.1.iter().cloned())
+            .collect();
         self.write_report(|report| report.warnings = warnings);
     }
 
     async fn reconcile_or_report(&mut self) {
-        if let Err(error) = self.reconcile().await {
+        if let Err(error) = self.reconcile_or_wait().await {
             self.report_failure(error.to_string());
         }
     }
@@ -390,9 +437,11 @@ impl Keeper {
         self.steered.clone_from(&desired.steered);
         let mistakes = self.mistakes.clone();
         let report = Report::new(&self.leaks, &refused, &desired, &outcome, &self.facts);
+        self.waits = None;
         self.remember_routes(desired.routes, &outcome);
         self.write_report(|last| {
             last.leaks = report.leaks;
+            last.waits = None;
             last.routes = report.routes;
             last.set_steering(&steering);
             last.errors = mistakes;

@@ -40,7 +40,9 @@ impl GateMetrics {
             Ok(None) => vec![format!("{} has no gate", self.netns)],
             Err(error) => vec![error.to_string()],
         };
-        unready.extend(self.report().errors);
+        let report = self.report();
+        unready.extend(report.waits);
+        unready.extend(report.errors);
         unready
     }
 

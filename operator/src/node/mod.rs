@@ -8,6 +8,7 @@ mod clashes;
 mod engine;
 mod facts;
 mod files;
+mod hand_over;
 mod keeper;
 mod leftovers;
 mod metrics;
@@ -16,6 +17,7 @@ mod processes;
 mod repairs;
 mod report;
 mod routes;
+mod shared;
 mod steer;
 mod words;
 
@@ -24,7 +26,8 @@ pub use clashes::port_clashes;
 pub use engine::{Engine, Outcome};
 pub use facts::{Change, FactsError, Watcher};
 pub use files::LeakFiles;
-pub use keeper::{KeepError, Keeper, Stir};
+pub use hand_over::{Offer, ask_to_hand_over};
+pub use keeper::{KeepError, Keeper, Settings, Stir};
 pub use leftovers::collect_leftovers;
 pub use metrics::GateMetrics;
 pub use probe::{ProbeError, probe};
@@ -34,4 +37,5 @@ pub use report::{
     SteeringReport,
 };
 pub use routes::{PROTOCOL, Refusal, RouteOutcome};
+pub use shared::would_wait;
 pub use steer::{MarkUser, SteerError, SteerOutcome, missing_modules};

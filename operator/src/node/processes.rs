@@ -32,11 +32,13 @@ pub fn of(sockets: &BTreeSet<u32>) -> Processes {
                 .and_then(|target| socket_inode(&target));
             if let Some(inode) = inode.filter(|inode| sockets.contains(inode)) {
                 let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                let unit = unit_of(&process.path());
+                let unit = unit.map_or_else(String::new, |unit| format!(" of {unit}"));
                 // The first is the parent, where a server has handed its socket down.
                 processes
                     .0
                     .entry(inode)
-                    .or_insert_with(|| format!("{} (process {pid})", name.trim_end()));
+                    .or_insert_with(|| format!("{} (process {pid}{unit})", name.trim_end()));
             }
         }
         if processes.0.len() == sockets.len() {
@@ -46,6 +48,18 @@ pub fn of(sockets: &BTreeSet<u32>) -> Processes {
     processes
 }
 
+/// The systemd service that a process belongs to, by its cgroup.
+fn unit_of(process: &Path) -> Option<String> {
+    service_in(&fs::read_to_string(process.join("cgroup")).ok()?)
+}
+
+/// Services may have groups of their own below them, and users have services below one of the system.
+fn service_in(groups: &str) -> Option<String> {
+    let service = |group: &str| group.ends_with(".service") && !group.starts_with("user@");
+    let groups = groups.lines().flat_map(|line| line.rsplit('/'));
+    groups.map(str::to_owned).find(|group| service(group))
+}
+
 /// `socket:[4711]`
 fn socket_inode(link: &Path) -> Option<u32> {
     link.to_str()?
@@ -53,4 +67,32 @@ fn socket_inode(link: &Path) -> Option<u32> {
         .strip_suffix(']')?
         .parse()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_of_the_service_whose_group_it_is_in() {
+        for (groups, service) in [
+            ("0::/system.slice/ssh.service\n", Some("ssh.service")),
+            (
+                "0::/system.slice/frr.service/payload\n",
+                Some("frr.service"),
+            ),
+            (
+                "4:cpu:/\n1:name=systemd:/system.slice/system-sshd.slice/sshd@7.service\n0::/\n",
+                Some("sshd@7.service"),
+            ),
+            (
+                "0::/user.slice/user-0.slice/user@0.service/app.slice/run.scope\n",
+                None,
+            ),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(service_in(groups).as_deref(), service, "{groups}");
+        }
+    }
 }

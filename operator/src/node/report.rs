@@ -25,6 +25,9 @@ pub struct Report {
     pub steering: Option<SteeringReport>,
     /// Why what was asked for last is not in force. What was in force before still is.
     pub errors: Vec<String>,
+    /// Why the gate is not in force yet, while it waits for somebody: no leak is in force meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// What a person should look into, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -225,6 +228,20 @@ impl Report {
                 .collect(),
             ..Self::default()
         }
+    }
+
+    /// Leaks of a gate that waits because TCP ports are shared.
+    #[must_use]
+    pub fn waiting_for_ports(mut self, why: &str) -> Self {
+        for leak in &mut self.leaks {
+            if leak.state == LeakState::InForce {
+                leak.state = LeakState::Failed;
+                leak.reason = Some(Reason::PortShared);
+                leak.notes = vec![format!("is not in force: {why}")];
+            }
+        }
+        self.waits = Some(why.to_owned());
+        self
     }
 
     /// Notes what has become of reply steering.

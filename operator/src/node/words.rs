@@ -3,7 +3,7 @@
 use tracing::{error, info, warn};
 use vrfgate_ebpf::{Mended, OtherProgram};
 
-use super::{LeakState, Report, RouteState, SteeringReport};
+use super::{LeakState, Reason, Report, RouteState, SteeringReport};
 
 /// What was done about something else's doing to the gate, a sentence for each thing.
 pub(super) fn mended(mended: Mended) -> Vec<String> {
@@ -69,6 +69,11 @@ pub(super) fn tell_news(last: &Report, report: &Report) {
             error!("not in force what was asked for: {error}");
         }
     }
+    if let Some(why) = &report.waits
+        && last.waits.as_ref() != Some(why)
+    {
+        warn!("the gate waits, and no leak is in force: {why}");
+    }
     for warning in &report.warnings {
         if !last.warnings.contains(warning) {
             warn!("{warning}");
@@ -81,7 +86,9 @@ pub(super) fn tell_news(last: &Report, report: &Report) {
         if leak.state == LeakState::InForce {
             info!("leak {} is in force in VRF {}", leak.name, leak.vrf);
         }
-        for note in &leak.notes {
+        // Why the gate as a whole waits is told once.
+        let waits = leak.reason == Some(Reason::PortShared);
+        for note in leak.notes.iter().filter(|_| !waits) {
             warn!("leak {} {note}", leak.name);
         }
     }

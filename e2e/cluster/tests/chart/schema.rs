@@ -48,6 +48,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ),
     ("agent.steerMask=\"127\"", &["/agent/steerMask"]),
     ("agent.steerMask=127", &["/agent/steerMask"]),
+    (
+        "agent.acceptSharedPorts=\"yes\"",
+        &["/agent/acceptSharedPorts"],
+    ),
     ("agent.hostPid=true", &["/agent", "hostPid"]),
     ("agent.pods=true", &["/agent/pods"]),
     ("agent.cni.binDir=\"opt/cni/bin\"", &["/agent/cni/binDir"]),

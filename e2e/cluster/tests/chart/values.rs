@@ -58,6 +58,7 @@ const SETTINGS: &[&[&str]] = &[
     &["agent.address=\"192.0.2.1\""],
     &["agent.port=9819"],
     &["agent.steerMask=\"0xff0000\""],
+    &["agent.acceptSharedPorts=true"],
     &["agent.pods.enabled=false"],
     &["agent.pods.netnsDir=\"/var/run/docker/netns\""],
     &["agent.cni.install=false"],

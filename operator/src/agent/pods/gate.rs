@@ -14,8 +14,8 @@ use super::wanted::{Settled, Wanted};
 use crate::{
     agent::stirred,
     clear::clear,
-    compile::{MarkMask, VrfName},
-    node::{Keeper, Report, Stir},
+    compile::VrfName,
+    node::{Keeper, Report, Settings, Stir},
 };
 
 /// How often the kernel is asked whether a pod's gate is still in force. It takes two detached links in
@@ -44,8 +44,9 @@ pub struct State {
 impl State {
     /// Why what was asked for is not in force.
     pub fn failure(&self) -> Option<String> {
-        let errors = self.report.iter().flat_map(|report| &report.errors);
-        let failures: Vec<String> = self.trouble.iter().chain(errors).cloned().collect();
+        let reports = self.report.iter();
+        let reported = reports.flat_map(|report| report.waits.iter().chain(&report.errors));
+        let failures: Vec<String> = self.trouble.iter().chain(reported).cloned().collect();
         (!failures.is_empty()).then(|| failures.join("; "))
     }
 }
@@ -66,13 +67,13 @@ pub struct PodGate {
 
 impl PodGate {
     /// Begins to look after a namespace. `changed` is told whenever there is something new to say.
-    pub fn start(store: &Store, netns: Netns, steer_mask: MarkMask, changed: Arc<Notify>) -> Self {
+    pub fn start(store: &Store, netns: Netns, settings: Settings, changed: Arc<Notify>) -> Self {
         let (orders, taken) = mpsc::channel(QUEUE);
         let (tell, state) = watch::channel(State::default());
         let task = Task {
             store: store.clone(),
             netns,
-            steer_mask,
+            settings,
             keeper: None,
             vrfs: Vec::new(),
             state: State::default(),
@@ -115,7 +116,7 @@ impl PodGate {
 struct Task {
     store: Store,
     netns: Netns,
-    steer_mask: MarkMask,
+    settings: Settings,
     keeper: Option<Keeper>,
     /// Those that what is in force was made for.
     vrfs: Vec<VrfName>,
@@ -184,7 +185,7 @@ impl Task {
                 &self.store,
                 self.netns.clone(),
                 leaks,
-                self.steer_mask,
+                self.settings,
                 LOOK_EVERY,
             );
             match started.await {
@@ -223,7 +224,7 @@ impl Task {
 
     async fn take_away(&mut self) {
         self.keeper = None;
-        match clear(&self.store, &self.netns).await {
+        match clear(&self.store, &self.netns, self.settings.shared_ports).await {
             Ok(_) => {
                 info!("{}: nothing is asked for, and the gate is gone", self.netns);
                 self.state = State::default();

@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     api::{GatePod, LeakOutcome, PodOutcome, VrfGateNodeSpec},
-    compile::MarkMask,
+    node::Settings,
 };
 
 /// How often the plugin's records are read, where it could not tell of them.
@@ -49,7 +49,7 @@ type Cookie = u64;
 pub struct Pods {
     store: Store,
     attachments: Attachments,
-    steer_mask: MarkMask,
+    settings: Settings,
     /// As the `VrfGateNode` has it. Until that is known, every pod keeps what it has.
     asked: Option<VrfGateNodeSpec>,
     gates: BTreeMap<Cookie, (PodGate, Wanted)>,
@@ -74,12 +74,12 @@ pub enum PodStir {
 
 impl Pods {
     /// Listens for the plugin.
-    pub fn start(store: &Store, steer_mask: MarkMask) -> anyhow::Result<Self> {
+    pub fn start(store: &Store, settings: Settings) -> anyhow::Result<Self> {
         let (heard, place) = socket::listen(store)?;
         Ok(Self {
             store: store.clone(),
             attachments: Attachments::of(store),
-            steer_mask,
+            settings,
             asked: None,
             gates: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -238,7 +238,7 @@ impl Pods {
             return;
         };
         let changed = Arc::clone(&self.changed);
-        let gate = PodGate::start(&self.store, netns, self.steer_mask, changed);
+        let gate = PodGate::start(&self.store, netns, self.settings, changed);
         gate.put(wanted.clone(), done);
         self.gates.insert(cookie, (gate, wanted));
     }

@@ -67,6 +67,9 @@ fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
         let mut kept = reports.filter(|kept| kept.name == leak.name);
         let (outcome, reason, notes) = match (why(&leak.name), &failure, kept.next()) {
             (Some(why), _, _) => (NodeLeakState::Failed, Some(Reason::Conflict), vec![why]),
+            (None, _, Some(kept)) if kept.reason == Some(Reason::PortShared) => {
+                (NodeLeakState::Failed, kept.reason, kept.notes.clone())
+            }
             (None, Some(failure), _) => (NodeLeakState::Failed, None, vec![failure.clone()]),
             (None, None, Some(kept)) => (node_state(kept.state), kept.reason, kept.notes.clone()),
             (None, None, None) => (NodeLeakState::Waiting, None, vec![]),

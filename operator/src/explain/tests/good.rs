@@ -54,6 +54,7 @@ pub(super) fn gate(mode: Mode, rules: Vec<Rule>) -> GateStatus {
             former: accept(false),
         },
         tracing: true,
+        prepared: false,
         vrfs: vec![VrfStatus {
             ifindex: BLUE,
             name: "BLUE".into(),
