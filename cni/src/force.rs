@@ -78,18 +78,24 @@ fn covers(found: &Opening, wanted: &Opening) -> bool {
 }
 
 /// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some.
-pub(crate) fn lacking(found_gate: &GateStatus, wanted: &RuleSet) -> Vec<String> {
+pub(crate) fn lacking(found_gate: &GateStatus, wanted_set: &RuleSet) -> Vec<String> {
     let mut lacking = Vec::new();
     if found_gate.sysctls.now.tcp == Some(false) {
         lacking
             .push("net.ipv4.tcp_l3mdev_accept is 0, and no server is open to any VRF".to_owned());
     }
-    for (ifindex, wanted) in &wanted.vrfs {
+    for (ifindex, wanted) in &wanted_set.vrfs {
         let name = &wanted.name;
         let Some(found) = found_gate.vrfs.iter().find(|vrf| vrf.ifindex == *ifindex) else {
             lacking.push(format!("VRF {name} is not gated"));
             continue;
         };
+        let slaves = wanted_set.slaves.iter().filter(|(_, vrf)| *vrf == ifindex);
+        for (slave, _) in slaves.filter(|(slave, _)| !found.slaves.contains(slave)) {
+            lacking.push(format!(
+                "device {slave}, a slave of VRF {name}, is not gated"
+            ));
+        }
         // An agent leaves a VRF that nothing names as it was, which is closed where the sysctl was 0.
         let was_open = found_gate.sysctls.former.tcp == Some(true);
         if found.mode == Mode::AsBefore && was_open {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vrfgate_ebpf::{Mode, Opening, Rule, RuleSet, Vrf};
 
-use crate::{Attachment, Facts, Link, Service, config::is_private_to_host};
+use crate::{Attachment, Facts, Link, Service, config::is_on_purpose};
 
 /// The rules of a namespace whose attachments are `attachments`: for each VRF, what any of them opens. A VRF that
 /// none speaks of is gated like the others, and has no rules.
@@ -50,7 +50,7 @@ fn gated(vrf: &Link, attachments: &[Attachment], facts: &Facts) -> Vrf {
 fn rule(attachment: &Attachment, service: &Service, vrf: &Link, facts: &Facts) -> Rule {
     let means = |address| {
         if service.addresses.is_empty() {
-            !is_private_to_host(address)
+            !is_on_purpose(address)
         } else {
             service.addresses.iter().any(|prefix| prefix.means(address))
         }

@@ -49,6 +49,10 @@ fn a_mistake_in_a_service_is_refused_with_the_path_of_its_field() {
             "services[1]: missing field `port`",
         ),
         (
+            second(&json!({"addresses": ["192.0.2.0/24"], "sources": ["2001:db8::/32"]})),
+            "services[1].sources: none is of the address family of any of addresses, so no client could use the service",
+        ),
+        (
             second(&json!({"endPort": 8000})),
             "services[1].endPort: 8000 is below port 8080, the first of the range",
         ),
@@ -167,6 +171,17 @@ fn what_is_right_is_taken() {
             service(&json!({"addresses": ["192.0.2.0/25"]})),
             service(&json!({"name": "other", "addresses": ["192.0.2.128/25"]})),
         ]}),
+        // Neither a list nor its absence means what only the narrower prefix does.
+        json!({"services": [
+            service(&json!({"addresses": ["0.0.0.0/0", "::/0"]})),
+            service(&json!({"name": "dns", "addresses": ["169.254.20.10/32", "127.0.0.0/8", "fe80::/10"]})),
+        ]}),
+        json!({"services": [
+            service(&json!({})),
+            service(&json!({"name": "dns", "addresses": ["169.254.20.10/32"]})),
+        ]}),
+        second(&json!({"addresses": ["192.0.2.0/24"], "sources": ["2001:db8::/32", "10.0.0.0/8"]})),
+        second(&json!({"sources": ["2001:db8::/32"]})),
         json!({"vrf": "BLUE", "required": false}),
         json!({"managedBy": "whoever"}),
     ] {

@@ -3,11 +3,14 @@
 //! The tests are behaviours, named by sentences, in groups: `kernel::` holds without vrfgate and is what its
 //! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `steer::` is how answers of
 //! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does; `explain::`,
-//! `monitor::` and `clashes::` are how one sees why; `shared::` is what must not be while a sysctl changes; `cni::` is the gate in pods; `package::` is
+//! `monitor::`, `doctor::`, `closings::` and `clashes::` are how one sees why; `shared::` is what must not be while a
+//! sysctl changes; `cni::` is the gate in pods; `package::` is
 //! the Debian package, where `--deb` names it.
 
 mod clashes;
+mod closings;
 mod cni;
+mod doctor;
 mod explain;
 mod gate;
 mod host;
@@ -152,7 +155,9 @@ fn all_tests(with_packages: bool) -> Vec<Trial> {
         monitor::tests(),
         clashes::tests(),
         shared::tests(),
+        closings::tests(),
         cni::tests(),
+        doctor::tests(),
         package,
     ]
     .into_iter()

@@ -38,6 +38,7 @@ pub enum Transport {
 pub struct Attempt<'host> {
     client: &'host Host,
     transport: Transport,
+    device: Option<String>,
     from: Option<IpAddr>,
     from_port: u16,
     to: SocketAddr,
@@ -53,9 +54,18 @@ impl<'host> Attempt<'host> {
         Self {
             client,
             transport,
+            device: None,
             from: None,
             from_port: 0,
             to: address(to),
+        }
+    }
+
+    /// Sends by a socket that is bound to a device or VRF (`SO_BINDTODEVICE`), as `ip vrf exec` has it.
+    pub fn bound_to(self, device: &str) -> Self {
+        Self {
+            device: Some(device.to_owned()),
+            ..self
         }
     }
 
@@ -79,6 +89,12 @@ impl<'host> Attempt<'host> {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.wait(PATIENCE)
+    }
+
+    /// As [`Attempt::outcome`], for those who know that most answers come at once.
+    #[must_use]
+    pub fn outcome_within(&self, patience: Duration) -> Outcome {
+        self.wait(patience)
     }
 
     /// The server named `identity` answers.
@@ -229,6 +245,9 @@ impl<'host> Attempt<'host> {
             .client
             .netns()
             .enter(|| Socket::new(domain, kind, None))?;
+        if let Some(device) = &self.device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
         if self.from.is_some() || self.from_port != 0 {
             // A process that some other test is starting may hold the last attempt's socket until it runs.
             socket.set_reuse_address(true)?;
@@ -247,11 +266,15 @@ impl fmt::Display for Attempt<'_> {
         let Self {
             client,
             transport,
+            device,
             from,
             from_port: _,
             to,
         } = self;
         write!(f, "{transport:?} from the {client}")?;
+        if let Some(device) = device {
+            write!(f, ", bound to {device},")?;
+        }
         if let Some(from) = from {
             write!(f, " ({from})")?;
         }

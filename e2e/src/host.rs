@@ -172,7 +172,17 @@ impl Host {
     /// Keeps trying ports that must be closed.
     #[must_use]
     pub fn keep_scanning(&self, ports: &[(Transport, SocketAddr)]) -> Scanner {
-        Scanner::start(self, ports.to_vec())
+        Scanner::start(self, None, ports.to_vec())
+    }
+
+    /// As [`Host::keep_scanning`], by sockets that are bound to a device or VRF.
+    #[must_use]
+    pub fn keep_scanning_bound_to(
+        &self,
+        device: &str,
+        ports: &[(Transport, SocketAddr)],
+    ) -> Scanner {
+        Scanner::start(self, Some(device.to_owned()), ports.to_vec())
     }
 
     /// Sends a datagram to everybody: a broadcast or multicast address.
@@ -215,6 +225,12 @@ impl Host {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Puts a file of nft's language into force.
+    #[track_caller]
+    pub fn nft(&self, rules: &str) {
+        let _ = self.output(Command::new("nft").arg(rules));
     }
 
     /// Starts a process on this machine.

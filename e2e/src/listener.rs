@@ -33,6 +33,7 @@ pub struct Plan {
     identity: String,
     device: Option<String>,
     share_port: bool,
+    transparent: bool,
     reply_from: ReplyFrom,
     groups: Vec<Group>,
 }
@@ -57,6 +58,7 @@ impl Plan {
             identity: identity.to_owned(),
             device: None,
             share_port: false,
+            transparent: false,
             reply_from: ReplyFrom::default(),
             groups: Vec::new(),
         }
@@ -74,6 +76,14 @@ impl Plan {
     pub fn sharing_its_port(self) -> Self {
         Self {
             share_port: true,
+            ..self
+        }
+    }
+
+    /// Takes connections to addresses that are not this machine's (`IP_TRANSPARENT`). IPv4 only.
+    pub fn transparent(self) -> Self {
+        Self {
+            transparent: true,
             ..self
         }
     }
@@ -148,6 +158,9 @@ impl Plan {
             socket.set_reuse_port(self.share_port)?;
             if let Some(device) = &self.device {
                 socket.bind_device(Some(device.as_bytes()))?;
+            }
+            if self.transparent {
+                socket.set_ip_transparent_v4(true)?;
             }
             socket.bind(&address.into())?;
             Ok(socket)

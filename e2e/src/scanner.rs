@@ -1,7 +1,8 @@
 //! A client that tries ports that must be closed, over and over, while things change around it.
 
 use std::{
-    net::{SocketAddr, TcpStream, UdpSocket},
+    io,
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -9,6 +10,8 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use socket2::{Domain, Socket, Type};
 
 use crate::{Host, Transport};
 
@@ -18,6 +21,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// A moment at which a port was open.
 #[derive(Clone, Debug)]
 pub struct Open {
+    /// The device or VRF that it was tried from, by a client on the very machine.
+    pub device: Option<String>,
     /// What was tried.
     pub port: (Transport, SocketAddr),
     /// When the attempt began.
@@ -36,7 +41,11 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    pub(crate) fn start(client: &Host, ports: Vec<(Transport, SocketAddr)>) -> Self {
+    pub(crate) fn start(
+        client: &Host,
+        device: Option<String>,
+        ports: Vec<(Transport, SocketAddr)>,
+    ) -> Self {
         let mut scanner = Self {
             attempts: Arc::default(),
             open: Arc::default(),
@@ -55,11 +64,16 @@ impl Scanner {
                     return;
                 }
                 let from = Instant::now();
-                if is_open(port) {
-                    let until = Instant::now();
+                if is_open(device.as_deref(), port) {
+                    let open_port = Open {
+                        device: device.clone(),
+                        port,
+                        from,
+                        until: Instant::now(),
+                    };
                     open.lock()
                         .unwrap_or_else(PoisonError::into_inner)
-                        .push(Open { port, from, until });
+                        .push(open_port);
                 }
                 attempts.fetch_add(1, Ordering::Relaxed);
                 // Others have work to do as well.
@@ -96,20 +110,29 @@ impl Drop for Scanner {
     }
 }
 
-fn is_open((transport, to): (Transport, SocketAddr)) -> bool {
-    match transport {
-        Transport::Tcp | Transport::Http => TcpStream::connect_timeout(&to, PATIENCE).is_ok(),
-        Transport::Udp | Transport::Dns => answers(to).unwrap_or(false),
-    }
+fn is_open(device: Option<&str>, (transport, to): (Transport, SocketAddr)) -> bool {
+    let tried = match transport {
+        Transport::Tcp | Transport::Http => connects(device, to),
+        Transport::Udp | Transport::Dns => answers(device, to),
+    };
+    tried.unwrap_or(false)
 }
 
-fn answers(to: SocketAddr) -> std::io::Result<bool> {
-    let any: SocketAddr = if to.is_ipv4() {
-        ([0; 4], 0).into()
-    } else {
-        ([0_u16; 8], 0).into()
-    };
-    let socket = UdpSocket::bind(any)?;
+fn socket(device: Option<&str>, to: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), kind, None)?;
+    if device.is_some() {
+        socket.bind_device(device.map(str::as_bytes))?;
+    }
+    Ok(socket)
+}
+
+fn connects(device: Option<&str>, to: SocketAddr) -> io::Result<bool> {
+    socket(device, to, Type::STREAM)?.connect_timeout(&to.into(), PATIENCE)?;
+    Ok(true)
+}
+
+fn answers(device: Option<&str>, to: SocketAddr) -> io::Result<bool> {
+    let socket: UdpSocket = socket(device, to, Type::DGRAM)?.into();
     socket.connect(to)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.send(b"who is there?")?;

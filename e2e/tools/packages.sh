@@ -17,7 +17,7 @@ packages_of() {
     objcopy) echo llvm ;; # the only objcopy that knows BPF objects
     kernels) echo debian-archive-keyring ca-certificates kmod xz-utils ;;
     vm) echo iproute2 qemu-system-x86 binutils file busybox-static kmod python3 python3-venv ca-certificates ;;
-    lab) echo iproute2 python3 openssh-server frr nftables unbound strace procps kmod ;;
+    lab) echo iproute2 python3 openssh-server frr nftables ipvsadm unbound strace procps kmod ;;
     bench) echo iproute2 nftables haproxy ;;
     etcd) echo etcd-server ;;
     runc) echo runc ;;

@@ -1,21 +1,45 @@
 //! A few rules that changed among many: found by comparing, so that putting them into force takes as long as the
 //! change is large, and not as long as the rule set is. Pure: touches no map.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use vrfgate_abi::{VRF_PREFIXES, VrfPolicy};
 
 use crate::{
     Opening, Rule, RuleSet, Vrf,
-    encode::{Tables, blocks_of},
+    encode::{Tables, blocks_of, gated_slaves},
 };
 
 /// More rules than these are not worth looking at one by one.
 const MOST: usize = 64;
 
-/// Rules that differ between two rule sets that are otherwise the same.
+/// Rules and slaves that differ between two rule sets that are otherwise the same.
 pub(crate) struct Edit<'a> {
     changed: Vec<Changed<'a>>,
+    slaves: Slaves,
+}
+
+/// Slaves that differ: as they were, and as they are. Both by ifindex, with that of their VRF.
+#[derive(Default)]
+struct Slaves {
+    were: BTreeMap<u32, u32>,
+    are: BTreeMap<u32, u32>,
+}
+
+impl Slaves {
+    fn between(former: &RuleSet, rules: &RuleSet) -> Self {
+        let (mut were, mut are) = (gated_slaves(former), gated_slaves(rules));
+        let stay: Vec<u32> = were
+            .iter()
+            .filter(|(slave, vrf)| are.get(slave) == Some(vrf))
+            .map(|(slave, _)| *slave)
+            .collect();
+        for slave in stay {
+            were.remove(&slave);
+            are.remove(&slave);
+        }
+        Self { were, are }
+    }
 }
 
 struct Changed<'a> {
@@ -33,7 +57,7 @@ pub(crate) struct Parts {
 }
 
 impl<'a> Edit<'a> {
-    /// `None` when more differs than the content of a few rules, or when rules overlap that didn't: then everything
+    /// `None` when more differs than slaves and the content of a few rules, or when rules overlap that didn't: then everything
     /// has to be looked at.
     pub(crate) fn between(former: &'a RuleSet, rules: &'a RuleSet) -> Option<Self> {
         if former.vrfs.len() != rules.vrfs.len() {
@@ -66,14 +90,22 @@ impl<'a> Edit<'a> {
                 });
             }
         }
-        Some(Self { changed })
+        Some(Self {
+            changed,
+            slaves: Slaves::between(former, rules),
+        })
     }
 
     /// What the edit comes to in a gate that holds `tables`. `None` when these don't tell where a rule is counted.
     pub(crate) fn encode(&self, tables: &Tables, rules: &RuleSet) -> Option<Parts> {
+        let Slaves { were, are } = &self.slaves;
+        let with = |slaves: &BTreeMap<u32, u32>| Tables {
+            slaves: slaves.clone(),
+            ..Tables::default()
+        };
         let mut parts = Parts {
-            current: Tables::default(),
-            target: Tables::default(),
+            current: with(were),
+            target: with(are),
         };
         for &Changed { vrf, was, is, .. } in &self.changed {
             let slot = tables.slot_of(vrf, was)?;
@@ -104,6 +136,9 @@ impl Parts {
     /// Makes `tables` what the maps hold after the edit.
     pub(crate) fn merge_into(self, tables: &mut Tables) {
         let Self { current, target } = self;
+        for slave in current.slaves.keys() {
+            tables.slaves.remove(slave);
+        }
         for key in current.rules.keys() {
             tables.rules.remove(key);
         }
@@ -115,11 +150,13 @@ impl Parts {
         }
         let Tables {
             vrfs,
+            slaves,
             rules,
             prefix_rules,
             sources,
         } = target;
         tables.vrfs.extend(vrfs);
+        tables.slaves.extend(slaves);
         tables.rules.extend(rules);
         tables.prefix_rules.extend(prefix_rules);
         tables.sources.extend(sources);

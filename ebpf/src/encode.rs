@@ -27,6 +27,8 @@ pub(crate) type RulePrefix = (u32, PrefixRule);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
     pub(crate) vrfs: BTreeMap<u32, VrfPolicy>,
+    /// The VRF of each slave, both by ifindex.
+    pub(crate) slaves: BTreeMap<u32, u32>,
     pub(crate) rules: HashMap<RuleKey, RuleValue>,
     pub(crate) prefix_rules: HashMap<RulePrefix, RuleValue>,
     pub(crate) sources: HashSet<SourcePrefix>,
@@ -55,6 +57,7 @@ impl Tables {
             }
             tables.vrfs.insert(ifindex, policy);
         }
+        tables.slaves = gated_slaves(set);
         Ok(tables)
     }
 
@@ -108,8 +111,7 @@ impl Tables {
             .extend(rule.sources.iter().map(|&net| source_prefix(slot, net)));
     }
 
-    /// The rules these entries hold, as far as entries tell: names come from `slots`, and slaves are the
-    /// tracker's business.
+    /// The rules these entries hold, as far as entries tell: names come from `slots`.
     pub(crate) fn decode(&self, slots: &Slots) -> RuleSet {
         let mut rules: BTreeMap<(u32, u32), Vec<Place>> = BTreeMap::new();
         let exact = self
@@ -156,9 +158,16 @@ impl Tables {
             .collect();
         RuleSet {
             vrfs,
-            slaves: BTreeMap::new(),
+            slaves: self.slaves.clone(),
         }
     }
+}
+
+/// The slaves of VRFs that are gated: one of any other device counts as nothing.
+pub(crate) fn gated_slaves(set: &RuleSet) -> BTreeMap<u32, u32> {
+    let RuleSet { vrfs, slaves } = set;
+    let gated = slaves.iter().filter(|(_, vrf)| vrfs.contains_key(vrf));
+    gated.map(|(&slave, &vrf)| (slave, vrf)).collect()
 }
 
 /// What an entry of `rules` or `prefix_rules` opens.

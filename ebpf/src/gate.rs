@@ -238,6 +238,12 @@ impl Gate {
         self.record.prepared
     }
 
+    /// What the sysctls were before the gate.
+    #[must_use]
+    pub fn former(&self) -> L3mdevAccept {
+        self.record.former
+    }
+
     /// How the gate learns of listeners that are bound to a VRF.
     #[must_use]
     pub fn tracing(&self) -> &Tracing {

@@ -26,7 +26,7 @@ use vrfgate_abi::SocketOffsets;
 
 use crate::{
     Capacity, Error, NetnsId,
-    maps::{COUNTERS, EVENTS, LISTENERS, OWN, RULES, SOURCES},
+    maps::{COUNTERS, EVENTS, LISTENERS, OWN, RULES, SLAVES, SOURCES},
     object::OBJECT,
     store::Pins,
     sys::{self, Image, Kind},
@@ -53,6 +53,7 @@ impl Loaded {
         pinned: Option<&Pins>,
     ) -> Result<Self, Error> {
         let size = |name: &str| match name {
+            SLAVES => Some(capacity.slaves),
             RULES => Some(capacity.rules),
             SOURCES => Some(capacity.sources),
             COUNTERS => Some(capacity.counters),

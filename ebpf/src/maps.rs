@@ -18,6 +18,7 @@ use crate::{
 /// Names of the maps, in the BPF object and as pins.
 pub(crate) const VRF_MARKS: &str = "vrf_marks";
 pub(crate) const VRFS: &str = "vrfs";
+pub(crate) const SLAVES: &str = "slaves";
 pub(crate) const RULES: &str = "rules";
 pub(crate) const PREFIX_RULES: &str = "prefix_rules";
 pub(crate) const SOURCES: &str = "sources";
@@ -26,18 +27,20 @@ pub(crate) const EVENTS: &str = "events";
 /// The tracker's, pinned by each gate that uses it.
 pub(crate) const LISTENERS: &str = "listeners";
 /// Those that a gate shares with no other.
-pub(crate) const OWN: [&str; 7] = [
+pub(crate) const OWN: [&str; 8] = [
     VRF_MARKS,
     VRFS,
+    SLAVES,
     RULES,
     PREFIX_RULES,
     SOURCES,
     COUNTERS,
     EVENTS,
 ];
-pub(crate) const ALL: [&str; 8] = [
+pub(crate) const ALL: [&str; 9] = [
     VRF_MARKS,
     VRFS,
+    SLAVES,
     RULES,
     PREFIX_RULES,
     SOURCES,
@@ -53,6 +56,7 @@ const ALLOWED: u8 = 1;
 pub(crate) struct Maps {
     vrf_marks: Array<MapData, VrfMarks>,
     vrfs: HashMap<MapData, u32, VrfPolicy>,
+    slaves: HashMap<MapData, u32, u32>,
     rules: HashMap<MapData, RuleKey, RuleValue>,
     prefix_rules: LpmTrie<MapData, PrefixRule, RuleValue>,
     sources: LpmTrie<MapData, Source, u8>,
@@ -64,6 +68,7 @@ pub(crate) struct Maps {
 #[derive(Clone, Copy, Debug)]
 struct Room {
     vrfs: usize,
+    slaves: usize,
     rules: usize,
     prefix_rules: usize,
     sources: usize,
@@ -84,11 +89,13 @@ impl Maps {
         mut map: impl FnMut(&str) -> Result<Map, MapError>,
     ) -> Result<Self, MapError> {
         let vrfs = map(VRFS)?;
+        let slaves = map(SLAVES)?;
         let rules = map(RULES)?;
         let prefix_rules = map(PREFIX_RULES)?;
         let sources = map(SOURCES)?;
         let room = Room {
             vrfs: capacity(&vrfs)?,
+            slaves: capacity(&slaves)?,
             rules: capacity(&rules)?,
             prefix_rules: capacity(&prefix_rules)?,
             sources: capacity(&sources)?,
@@ -96,6 +103,7 @@ impl Maps {
         Ok(Self {
             vrf_marks: map(VRF_MARKS)?.try_into()?,
             vrfs: vrfs.try_into()?,
+            slaves: slaves.try_into()?,
             rules: rules.try_into()?,
             prefix_rules: prefix_rules.try_into()?,
             sources: sources.try_into()?,
@@ -118,6 +126,7 @@ impl Maps {
     pub(crate) fn room(&self) -> Needs {
         let Room {
             vrfs: _,
+            slaves: _,
             rules,
             prefix_rules,
             sources,
@@ -134,6 +143,7 @@ impl Maps {
     pub(crate) fn read(&self) -> Result<Tables, MapError> {
         Ok(Tables {
             vrfs: self.vrfs.iter().collect::<Result<_, _>>()?,
+            slaves: self.slaves.iter().collect::<Result<_, _>>()?,
             rules: self.rules.iter().collect::<Result<_, _>>()?,
             prefix_rules: self
                 .prefix_rules
@@ -186,10 +196,17 @@ impl Maps {
     pub(crate) fn check_room(&self, tables: &Tables) -> Result<(), RuleError> {
         let Room {
             vrfs,
+            slaves,
             rules,
             prefix_rules,
             sources,
         } = self.room;
+        if tables.slaves.len() > slaves {
+            return Err(RuleError::ManySlaves {
+                needed: tables.slaves.len(),
+                capacity: slaves,
+            });
+        }
         for (map, needed, capacity) in [
             (VRFS, tables.vrfs.len(), vrfs),
             (RULES, tables.rules.len(), rules),
@@ -209,7 +226,8 @@ impl Maps {
 
     /// Whether there is room for all of `more` beside what the maps hold.
     pub(crate) fn has_room_for(&self, current: &Tables, more: &Tables) -> bool {
-        current.rules.len() + more.rules.len() <= self.room.rules
+        current.slaves.len() + more.slaves.len() <= self.room.slaves
+            && current.rules.len() + more.rules.len() <= self.room.rules
             && current.prefix_rules.len() + more.prefix_rules.len() <= self.room.prefix_rules
             && current.sources.len() + more.sources.len() <= self.room.sources
     }
@@ -219,7 +237,7 @@ impl Maps {
     /// At no moment is a packet refused that both allow, nor one let in that neither allows: clients of a
     /// restricted rule come before the rule, rules before the block sizes they are found by, and everything
     /// new before anything old goes. Only where the two don't fit into the map together do old entries go
-    /// first.
+    /// first. A slave is in the map before its VRF is and until its VRF has gone, so that it is never more open.
     pub(crate) fn transition(
         &mut self,
         current: &Tables,
@@ -242,12 +260,12 @@ impl Maps {
             changes.removed += self.remove(&gone)?;
         }
         changes.written += self.add(current, target)?;
-        let widened = self.widen_policies(current, target)?;
+        let (widened, enslaved) = self.widen_policies(current, target)?;
         if !crowded {
             changes.removed += self.remove(&gone)?;
         }
         changes.removed += self.settle_policies(current, target, &widened)?;
-        changes.written += widened.len();
+        changes.written += widened.len() + enslaved;
         Ok(changes)
     }
 
@@ -274,20 +292,27 @@ impl Maps {
         Ok(written)
     }
 
-    /// Gives each VRF its mark and its new policy, but keeps the block sizes that old rules are still found by. Returns
-    /// what it wrote.
+    /// Gives each VRF its mark, its slaves and its new policy, but keeps the block sizes that old rules are still found
+    /// by. Returns what it wrote of VRFs, and of how many slaves.
     fn widen_policies(
         &mut self,
         current: &Tables,
         target: &Tables,
-    ) -> Result<Vec<(u32, VrfPolicy)>, MapError> {
+    ) -> Result<(Vec<(u32, VrfPolicy)>, usize), MapError> {
         let mut marks = self.vrf_marks.get(&0, 0)?;
         let former = marks;
-        for &ifindex in target.vrfs.keys() {
+        for &ifindex in target.vrfs.keys().chain(target.slaves.keys()) {
             marks.mark(ifindex);
         }
         if marks != former {
             self.vrf_marks.set(0, marks, 0)?;
+        }
+        let mut slaves = 0;
+        for (slave, vrf) in &target.slaves {
+            if current.slaves.get(slave) != Some(vrf) {
+                self.slaves.insert(slave, vrf, 0)?;
+                slaves += 1;
+            }
         }
 
         let mut widened = Vec::new();
@@ -303,10 +328,10 @@ impl Maps {
                 widened.push((ifindex, wide));
             }
         }
-        Ok(widened)
+        Ok((widened, slaves))
     }
 
-    /// Takes away block sizes and VRFs that no rule needs any more. Returns how many VRFs went.
+    /// Takes away block sizes, VRFs and slaves that no rule needs any more. Returns how many VRFs and slaves went.
     fn settle_policies(
         &mut self,
         current: &Tables,
@@ -322,15 +347,21 @@ impl Maps {
         for ifindex in &gone {
             absent_is_fine(self.vrfs.remove(ifindex))?;
         }
-        if !gone.is_empty() {
+        let released = missing(current.slaves.keys(), |slave| {
+            target.slaves.contains_key(slave)
+        });
+        for slave in &released {
+            absent_is_fine(self.slaves.remove(slave))?;
+        }
+        if !(gone.is_empty() && released.is_empty()) {
             // Of all that are left: a mark may be that of two.
             let mut marks = VrfMarks::default();
-            for ifindex in self.vrfs.keys() {
+            for ifindex in self.vrfs.keys().chain(self.slaves.keys()) {
                 marks.mark(ifindex?);
             }
             self.vrf_marks.set(0, marks, 0)?;
         }
-        Ok(gone.len())
+        Ok(gone.len() + released.len())
     }
 
     fn remove(&mut self, gone: &Gone) -> Result<usize, MapError> {

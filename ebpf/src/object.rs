@@ -14,6 +14,8 @@ pub(crate) const GUARD: &str = "vrfgate_guard";
 /// (24 bytes a slot and possible CPU) and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
+    /// Entries of `slaves`: one for each slave of a VRF.
+    pub slaves: u32,
     /// Entries of `rules`: one for each local address and block of ports.
     pub rules: u32,
     /// Entries of `sources`: one for each source prefix of each restricted rule.
@@ -50,6 +52,8 @@ impl Capacity {
         };
         let needs = rules.needs();
         Self {
+            // A pod has no more interfaces than its host has VRFs.
+            slaves: 4096,
             rules: room(needs.rules, most.rules),
             sources: room(needs.sources, most.sources),
             events: 16_384,
@@ -64,6 +68,7 @@ const LEAST: u32 = 8192;
 impl Default for Capacity {
     fn default() -> Self {
         Self {
+            slaves: 65_536,
             rules: 131_072,
             sources: 65_536,
             counters: 1024,

@@ -165,7 +165,8 @@ pub struct Vrf {
 pub struct RuleSet {
     /// By ifindex of the VRF device.
     pub vrfs: BTreeMap<u32, Vrf>,
-    /// The VRF device that each slave belongs to, both by ifindex: what is bound to a slave listens to its VRF.
+    /// The VRF device that each slave belongs to, both by ifindex: what is bound to a slave listens to its VRF, and what
+    /// this host sends to itself through a slave came through its VRF.
     pub slaves: BTreeMap<u32, u32>,
 }
 
@@ -290,6 +291,16 @@ pub enum RuleError {
         /// Name of the BPF map.
         map: &'static str,
         /// Entries the rule set needs.
+        needed: usize,
+        /// Entries the map can hold.
+        capacity: usize,
+    },
+    /// There are more slaves than the gate's map has room for.
+    #[error(
+        "{needed} devices are slaves of VRFs, and a gate can know {capacity}; put some of them under one bridge or bond,          and that into the VRF"
+    )]
+    ManySlaves {
+        /// Slaves of all VRFs of the namespace.
         needed: usize,
         /// Entries the map can hold.
         capacity: usize,

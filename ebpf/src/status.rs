@@ -1,5 +1,7 @@
 //! What a gate says of itself: what is in force and what it has done. Read from the kernel, not remembered.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use vrfgate_abi::{Counters, LAYOUT};
 
@@ -51,6 +53,8 @@ pub struct VrfStatus {
     pub ifindex: u32,
     /// Its name when the rules were last changed.
     pub name: String,
+    /// Ifindexes of its slaves, in order: what this host sends to itself through one of them came through the VRF.
+    pub slaves: Vec<u32>,
     /// What happens to packets that no rule lists.
     pub mode: Mode,
     /// What the VRF as a whole has seen.
@@ -123,7 +127,8 @@ pub(crate) fn of(
     };
 
     let mut vrfs = Vec::new();
-    for (ifindex, vrf) in tables.decode(&record.slots).vrfs {
+    let in_force = tables.decode(&record.slots);
+    for (ifindex, vrf) in in_force.vrfs {
         let mut rules = Vec::new();
         for rule in vrf.rules {
             let hits = match slot_of(&vrf.name, Some(&rule.name)) {
@@ -140,6 +145,7 @@ pub(crate) fn of(
                 None => Hits::default(),
             },
             name: vrf.name,
+            slaves: slaves_of(&in_force.slaves, ifindex),
             mode: vrf.mode,
             rules,
         });
@@ -158,4 +164,9 @@ pub(crate) fn of(
         prepared: record.prepared,
         vrfs,
     })
+}
+
+fn slaves_of(slaves: &BTreeMap<u32, u32>, vrf: u32) -> Vec<u32> {
+    let its = slaves.iter().filter(|(_, master)| **master == vrf);
+    its.map(|(slave, _)| *slave).collect()
 }

@@ -14,7 +14,7 @@ use crate::protocol::{Code, Failure, Input};
 
 pub use services::Service;
 pub use values::{Port, Prefix, ServiceName, VrfName};
-pub(crate) use values::{check_device, is_private_to_host};
+pub(crate) use values::{check_device, is_on_purpose};
 
 /// Keys of [`Places`].
 const PLACES: [&str; 5] = ["agentSocket", "bpffs", "logFile", "logLevel", "runDir"];

@@ -40,16 +40,28 @@ impl Service {
         self.port.get()..=self.end_port.unwrap_or(self.port).get()
     }
 
+    /// Whether a packet could be from one of `sources` and for one of `addresses`: both are of one family.
+    fn any_client(&self) -> bool {
+        self.sources.is_empty()
+            || self.addresses.is_empty()
+            || self.sources.iter().any(|source| {
+                let mut addresses = self.addresses.iter();
+                addresses.any(|address| address.is_ipv4() == source.is_ipv4())
+            })
+    }
+
     /// The first port that both open, on an address that both may be on.
     fn overlap(&self, other: &Self) -> Option<u16> {
         let first = self.port.get().max(other.port.get());
         let last = (*self.ports().end()).min(*other.ports().end());
-        let same_address = self.addresses.is_empty()
-            || other.addresses.is_empty()
-            || self
-                .addresses
+        // Without a list, it is every address but those that are opened on purpose only.
+        let same_address = match (self.addresses.as_slice(), other.addresses.as_slice()) {
+            ([], []) => true,
+            ([], given) | (given, []) => given.iter().any(|prefix| !prefix.is_on_purpose()),
+            (ours, theirs) => ours
                 .iter()
-                .any(|ours| other.addresses.iter().any(|theirs| ours.overlaps(*theirs)));
+                .any(|ours| theirs.iter().any(|theirs| ours.overlaps(*theirs))),
+        };
         (self.protocol == other.protocol && first <= last && same_address).then_some(first)
     }
 }
@@ -71,6 +83,11 @@ pub(super) fn check(services: &[Service]) -> Result<(), String> {
             ADDRESSES_MAX,
         )?;
         check_prefixes(&format!("{path}.sources"), &service.sources, SOURCES_MAX)?;
+        if !service.any_client() {
+            return Err(format!(
+                "{path}.sources: none is of the address family of any of addresses, so no client could use the service"
+            ));
+        }
         for (earlier_index, earlier) in services[..index].iter().enumerate() {
             if earlier.name == service.name {
                 return Err(format!(

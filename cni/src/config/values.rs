@@ -1,14 +1,36 @@
 //! Names, ports and prefixes, in the only forms the rest of the plugin accepts: those of a `VrfLeak`.
 
-use std::{fmt, net::IpAddr, num::NonZeroU16};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// `IFNAMSIZ` of `<linux/if.h>` less its terminating NUL.
 const DEVICE_NAME_MAX: usize = 15;
 /// RFC 1123 label.
 const LABEL_MAX: usize = 63;
+
+/// Addresses that only a prefix which lies wholly inside one of these ranges means, as in a `VrfLeak`: loopback (with the
+/// unspecified address beside it) and link-local ones, which never leave the host or the link; and multicast, which is
+/// no host's.
+const ON_PURPOSE: [IpNet; 6] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 127)),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+        10,
+    )),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0),
+        8,
+    )),
+];
 
 /// Declares a type that exists only if its text is accepted.
 macro_rules! text {
@@ -139,18 +161,28 @@ impl fmt::Display for Port {
 pub struct Prefix(IpNet);
 
 impl Prefix {
-    /// Whether who wrote the prefix means `address` by it: an address that never leaves the host is meant only
-    /// by a prefix that lies wholly among such.
+    /// Whether who wrote the prefix means `address` by it: one of [`ON_PURPOSE`] is meant only by a prefix that lies
+    /// wholly among them.
     #[must_use]
     pub fn means(self, address: IpAddr) -> bool {
-        self.0.contains(&address)
-            && (!is_private_to_host(address) || is_private_to_host(self.0.network()))
+        self.0.contains(&address) && (self.is_on_purpose() || !is_on_purpose(address))
     }
 
-    /// Whether the two share an address.
+    /// The family of its addresses.
+    pub(super) fn is_ipv4(self) -> bool {
+        matches!(self.0, IpNet::V4(_))
+    }
+
+    /// Whether both mean an address.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {
-        self.0.contains(&other.0) || other.0.contains(&self.0)
+        let nested = self.0.contains(&other.0) || other.0.contains(&self.0);
+        nested && self.is_on_purpose() == other.is_on_purpose()
+    }
+
+    /// Whether the prefix lies wholly inside one of [`ON_PURPOSE`].
+    pub(super) fn is_on_purpose(self) -> bool {
+        ON_PURPOSE.iter().any(|range| range.contains(&self.0))
     }
 }
 
@@ -214,10 +246,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// Loopback, or IPv6 link-local.
-pub(crate) fn is_private_to_host(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
-    }
+/// Whether an address is opened only by a prefix that lies wholly among such addresses.
+pub(crate) fn is_on_purpose(address: IpAddr) -> bool {
+    Prefix(address.into()).is_on_purpose()
 }

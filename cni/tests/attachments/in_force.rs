@@ -97,6 +97,46 @@ fn services_are_on_every_address_that_packets_of_the_vrf_can_have() {
     assert_eq!(set.slaves, [(3, 0), (8, 7)].into());
 }
 
+/// What a pod sends to itself through a slave is gated as what comes from outside.
+#[test]
+fn slaves_are_gated_with_their_vrfs() {
+    let sandbox = Sandbox::new();
+    let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
+    attach(&sandbox, &attachment);
+    let gate = Gate::inspect(&sandbox.store(), &sandbox.netns()).unwrap();
+    let slaves: Vec<_> = gate
+        .unwrap()
+        .vrfs
+        .into_iter()
+        .map(|vrf| (vrf.name, vrf.slaves))
+        .collect();
+    let expected = [("BLUE", 3), ("RED", 8)].map(|(vrf, slave)| (vrf.to_owned(), vec![slave]));
+    assert_eq!(slaves, expected);
+}
+
+#[test]
+fn loopback_and_link_local_addresses_are_opened_only_by_a_prefix_wholly_among_them() {
+    let sandbox = Sandbox::new();
+    let opened = |prefix: &str| -> Vec<String> {
+        let services = json!([
+            {"name": "http", "protocol": "TCP", "port": 8080, "addresses": [prefix]}
+        ]);
+        let attachment = sandbox.attachment("blue", "net1", &services);
+        let set = rule_set(&[attachment], &facts());
+        let addresses = &set.vrfs[&0].rules[0].opens[0].addresses;
+        addresses.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(opened("0.0.0.0/0"), ["10.1.0.5", "10.244.0.5"]);
+    assert_eq!(opened("::/0"), ["2001:db8::5"]);
+    for wide in ["168.0.0.0/6", "169.254.0.0/15", "126.0.0.0/7", "fe80::/9"] {
+        assert_eq!(opened(wide), [""; 0], "{wide}");
+    }
+    assert_eq!(opened("169.254.0.0/16"), ["169.254.20.10"]);
+    assert_eq!(opened("127.0.0.0/8"), ["127.0.0.1"]);
+    assert_eq!(opened("fe80::/10"), ["fe80::5"]);
+    assert_eq!(opened("::1/128"), ["::1"]);
+}
+
 #[test]
 fn services_of_a_named_vrf_are_for_that_one_and_the_others_stay_closed() {
     let sandbox = Sandbox::new();

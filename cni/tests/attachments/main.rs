@@ -53,6 +53,7 @@ fn facts() -> Facts {
             address(2, "10.244.0.5"),
             address(2, "2001:db8::5"),
             address(2, "fe80::5"),
+            address(2, "169.254.20.10"),
             address(3, "10.1.0.5"),
             address(8, "10.2.0.5"),
         ],

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
         each_status_and_each_gate_is_written_once,
         of_two_leaks_in_conflict_the_older_stays_and_both_tell,
         a_leak_that_makes_no_sense_blocks_no_other,
+        a_leak_that_is_edited_into_nonsense_stays_in_force_as_it_was,
         a_deleted_leak_waits_until_its_nodes_have_let_go,
         a_deleted_leak_waits_for_no_node_that_is_gone,
         the_status_counts_nodes_by_what_has_become_of_the_leak,
@@ -310,6 +311,27 @@ async fn a_leak_that_makes_no_sense_blocks_no_other(suite: &Suite) {
     // What no node ever got is gone at once.
     delete(&kit.leaks, "bad").await;
     kit.is_gone("bad").await;
+}
+
+async fn a_leak_that_is_edited_into_nonsense_stays_in_force_as_it_was(suite: &Suite) {
+    let kit = Kit::new(suite).await;
+    let controller = kit.controller("one").await;
+    kit.node("a", "edge", "192.0.2.1").await;
+    kit.leak("blue", SSH).await;
+    let ssh = "blue Enforce: ssh 192.0.2.1/32 22";
+    kit.gate_becomes("a", &[ssh]).await;
+
+    let service = |name: &str| json!({"name": name, "protocol": "TCP", "port": 80, "addresses": ["192.0.2.1/32"]});
+    let twice = json!({"spec": {"services": [service("a"), service("b")]}});
+    merge(&kit.leaks, "blue", twice).await;
+    kit.condition_becomes("blue", "Accepted", "Invalid").await;
+    controller.looks_again().await;
+    assert_eq!(kit.gate("a").await.unwrap(), [ssh]);
+
+    let once = json!({"spec": {"services": [service("a")]}});
+    merge(&kit.leaks, "blue", once).await;
+    kit.gate_becomes("a", &["blue Enforce: a 192.0.2.1/32 80"])
+        .await;
 }
 
 async fn a_deleted_leak_waits_until_its_nodes_have_let_go(suite: &Suite) {

@@ -16,10 +16,12 @@ mod cases;
 pub fn tests() -> Vec<Test> {
     tests![
         bad_leaks_are_refused_by_the_api_server_as_in_files,
+        what_only_a_cluster_gives_a_meaning_to_is_refused_by_api_server_and_controller_alike,
+        what_was_stored_before_a_rule_came_can_still_be_told_of_and_let_go,
         what_the_api_server_cannot_tell_is_refused_in_files,
         good_leaks_are_accepted_by_the_api_server_as_in_files,
         the_examples_of_the_readme_are_accepted,
-        references_to_services_are_accepted,
+        nothing_stands_beside_a_reference_to_a_service,
         the_vrf_of_a_leak_cannot_be_changed,
         lists_are_limited_by_the_api_server_too,
         columns_say_what_is_known_of_a_leak,
@@ -68,6 +70,164 @@ async fn bad_leaks_are_refused_by_the_api_server_as_in_files(suite: &Suite) {
     }
     assert!(accepted.is_empty(), "{}", accepted.join("\n"));
     assert!(cases >= 40, "{cases} cases");
+}
+
+async fn what_only_a_cluster_gives_a_meaning_to_is_refused_by_api_server_and_controller_alike(
+    suite: &Suite,
+) {
+    let mut accepted = Vec::new();
+    for cases::Row(spec, path, _) in cases::REFUSED_IN_A_CLUSTER.iter().copied().flatten() {
+        let text = leak(spec);
+        let object: VrfLeak = serde_saphyr::from_str(&text).unwrap();
+        assert!(
+            parse_cluster(&object).is_err(),
+            "{text} is right for the controller"
+        );
+        let field = path.rsplit(['.', '[']).find(|step| !step.ends_with(']'));
+        match create(&suite.admin, &text).await {
+            Ok(_) => accepted.push(format!("{spec} is accepted")),
+            Err(says) if field.is_some_and(|field| says.contains(field)) => {}
+            Err(says) => accepted.push(format!("{spec}: {path} isn't named in {says}")),
+        }
+    }
+    assert!(accepted.is_empty(), "{}", accepted.join("\n"));
+    for spec in cases::ACCEPTED_IN_A_CLUSTER {
+        let stored = create(&suite.admin, &leak(spec))
+            .await
+            .unwrap_or_else(|error| panic!("{spec}: {error}"));
+        let stored: VrfLeak = serde_json::from_value(stored).unwrap();
+        if let Err(errors) = parse_cluster(&stored) {
+            panic!("{spec}: {errors:?}");
+        }
+    }
+}
+
+/// Removes every rule from a schema, as an older version may have had it.
+fn forget_rules(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            for rule in [
+                "x-kubernetes-validations",
+                "pattern",
+                "enum",
+                "maxLength",
+                "minLength",
+                "maxItems",
+                "maxProperties",
+            ] {
+                // A field of that name is not a rule.
+                if fields.get(rule).is_some_and(|rule| !rule.is_object()) {
+                    fields.remove(rule);
+                }
+            }
+            fields.values_mut().for_each(forget_rules);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_rules),
+        _ => {}
+    }
+}
+
+/// The same definition under another group, with the rules of today or none: what is stored under the one is then
+/// looked at by the other.
+fn definition(with_rules: bool) -> Value {
+    let text = vrfgate_operator::api::crd_yaml().unwrap();
+    let definitions: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let mut definition = definitions.into_iter().next().unwrap();
+    definition["metadata"]["name"] = json!("vrfleaks.stored.example");
+    definition["metadata"]["annotations"] = json!({});
+    definition["spec"]["group"] = json!("stored.example");
+    definition["spec"]["names"]["shortNames"] = json!([]);
+    definition["spec"]["names"]["categories"] = json!([]);
+    if !with_rules {
+        forget_rules(&mut definition["spec"]["versions"]);
+    }
+    definition
+}
+
+/// A request to the API server; what it says, or why not.
+async fn send(admin: &Client, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+    let content = match method {
+        "PATCH" => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content)
+        .body(body.to_string().into_bytes())
+        .unwrap();
+    admin
+        .request(request)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+async fn what_was_stored_before_a_rule_came_can_still_be_told_of_and_let_go(suite: &Suite) {
+    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    const OBJECTS: &str = "/apis/stored.example/v1alpha1/vrfleaks";
+    let admin = &suite.admin;
+    send(admin, "POST", DEFINITIONS, &definition(false))
+        .await
+        .unwrap();
+    let named = format!("{DEFINITIONS}/vrfleaks.stored.example");
+    let mut old: Value = serde_saphyr::from_str(&leak(
+        "vrf: BLUE, pods: {}, nodeSelector: {matchExpressions: [{key: a role, operator: Foo}]}, \
+         services: [{name: a, protocol: TCP, port: 1, addresses: [192.0.2.1/32], sources: ['2001:db8::/32']}]",
+    ))
+    .unwrap();
+    old["apiVersion"] = json!("stored.example/v1alpha1");
+    let mut last = Ok(Value::Null);
+    for _ in 0..600 {
+        // The API server serves a new kind some time after it was made.
+        last = send(admin, "POST", OBJECTS, &old).await;
+        if last.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    last.unwrap();
+
+    let rules = json!({"spec": {"versions": definition(true)["spec"]["versions"]}});
+    send(admin, "PATCH", &named, &rules).await.unwrap();
+    let mut fresh = old.clone();
+    fresh["metadata"]["name"] = json!("fresh");
+    let mut refused = false;
+    for _ in 0..600 {
+        // So it does with new rules.
+        if send(admin, "POST", &format!("{OBJECTS}?dryRun=All"), &fresh)
+            .await
+            .is_err()
+        {
+            refused = true;
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(refused, "the rules don't come into force");
+
+    let object = format!("{OBJECTS}/blue");
+    let status = json!({"status": {"conditions": [{
+        "type": "Accepted", "status": "False", "reason": "Invalid", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]}});
+    send(admin, "PATCH", &format!("{object}/status"), &status)
+        .await
+        .unwrap();
+    for finalizers in [json!(["vrfgate.dev/nodes-let-go"]), json!([])] {
+        let held = json!({"metadata": {"finalizers": finalizers}});
+        send(admin, "PATCH", &object, &held).await.unwrap();
+    }
+    // Who edits something else is not made to mend everything first.
+    send(
+        admin,
+        "PATCH",
+        &object,
+        &json!({"metadata": {"labels": {"a": "b"}}}),
+    )
+    .await
+    .unwrap();
+    send(admin, "DELETE", &object, &json!({})).await.unwrap();
+    send(admin, "DELETE", &named, &json!({})).await.unwrap();
 }
 
 async fn what_the_api_server_cannot_tell_is_refused_in_files(suite: &Suite) {
@@ -130,20 +290,7 @@ async fn the_examples_of_the_readme_are_accepted(suite: &Suite) {
     }
 }
 
-async fn references_to_services_are_accepted(suite: &Suite) {
-    for spec in [
-        "vrf: BLUE, services: [{name: web, serviceRef: {namespace: web, name: frontend, ports: [http]}}]",
-        "vrf: BLUE, services: [{name: web, sources: [10.0.0.0/8], serviceRef: {namespace: web, name: frontend}}]",
-        "vrf: BLUE, nodeSelector: {matchLabels: {role: edge}, matchExpressions: [{key: a, operator: Exists}]}",
-    ] {
-        let stored = create(&suite.admin, &leak(spec))
-            .await
-            .unwrap_or_else(|error| panic!("{spec}: {error}"));
-        let stored: VrfLeak = serde_json::from_value(stored).unwrap();
-        if let Err(errors) = parse_cluster(&stored) {
-            panic!("{spec}: {errors:?}");
-        }
-    }
+async fn nothing_stands_beside_a_reference_to_a_service(suite: &Suite) {
     for (spec, says) in [
         (
             "vrf: BLUE, services: [{name: web, protocol: TCP, serviceRef: {namespace: web, name: b}}]",

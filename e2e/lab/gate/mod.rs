@@ -4,10 +4,14 @@ mod audit;
 mod bound;
 mod changes;
 mod groups;
+mod local;
 mod model;
+mod on_purpose;
 mod room;
 mod services;
 mod sshd;
+mod stock;
+mod ways;
 
 use libtest_mimic::Trial;
 
@@ -18,10 +22,14 @@ pub fn tests() -> Vec<Trial> {
         bound::tests(),
         changes::tests(),
         groups::tests(),
+        local::tests(),
         model::tests(),
+        on_purpose::tests(),
         room::tests(),
         services::tests(),
         sshd::tests(),
+        stock::tests(),
+        ways::tests(),
     ]
     .into_iter()
     .flatten()

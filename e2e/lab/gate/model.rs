@@ -4,7 +4,7 @@
 //! ([`Desired::decide`](vrfgate_operator::compile::Desired::decide)) by the library. The model's idea of the
 //! namespace is written down here, so that it owes nothing to vrfgate's reading of netlink.
 
-use std::{env, fmt, net::IpAddr};
+use std::{env, fmt, net::IpAddr, time::Duration};
 
 use fastrand::Rng;
 use vrfgate_e2e::{Host, Lab, Outcome, ReplyFrom};
@@ -42,6 +42,12 @@ const TARGETS: [&str; 8] = [
     "2001:db8:2::1",
     "2001:db8:a::1",
 ];
+
+/// Those of the VRFs.
+const VRFS_OWN: [&str; 2] = ["10.0.0.1", "2001:db8:a::1"];
+
+/// How long an answer may take. Some come never.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Addresses that they come from: the same ones behind both VRFs.
 const CLIENTS: [&str; 4] = ["10.0.0.2", "10.0.0.3", "2001:db8:a::2", "2001:db8:a::3"];
@@ -93,26 +99,77 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
 /// A packet to be.
 #[derive(Debug)]
 struct Try {
-    vrf: usize,
+    client: Client,
     protocol: Protocol,
-    from: IpAddr,
     to: IpAddr,
     port: u16,
+}
+
+/// Who sends it. VRFs are told by their place in [`VRFS`].
+#[derive(Debug)]
+enum Client {
+    /// A machine behind a VRF.
+    Behind { vrf: usize, from: IpAddr },
+    /// A process of the router itself, by a socket that is bound to no device.
+    Unbound,
+    /// The same, by a socket that is bound to a VRF.
+    OnVrf { vrf: usize },
+    /// The same, by a socket that is bound to the slave of a VRF.
+    OnSlave { vrf: usize },
+}
+
+impl Client {
+    fn random(random: &mut Rng, to: IpAddr) -> Self {
+        let vrf = random.usize(..VRFS.len());
+        // Between main addresses and sockets inside a VRF there is no way, there or back.
+        let to_vrf = VRFS_OWN.map(address).contains(&to);
+        match random.u8(..10) {
+            0 if !to_vrf => Self::Unbound,
+            1..=3 if to_vrf => Self::OnVrf { vrf },
+            4..=6 if to_vrf => Self::OnSlave { vrf },
+            _ => loop {
+                let from = address(one_of(random, &CLIENTS));
+                if from.is_ipv4() == to.is_ipv4() {
+                    return Self::Behind { vrf, from };
+                }
+            },
+        }
+    }
+
+    /// The VRF that the packet comes through, and the device that the kernel shows for it.
+    fn way(&self, to: IpAddr) -> Way {
+        match *self {
+            Self::Unbound => Way::Main,
+            Self::OnVrf { vrf } | Self::OnSlave { vrf } if to.is_ipv4() => Way::Slave(vrf),
+            Self::Behind { vrf, .. } | Self::OnVrf { vrf } | Self::OnSlave { vrf } => Way::Vrf(vrf),
+        }
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Behind { vrf, from } => write!(f, "{from} in {}", VRFS[vrf]),
+            Self::Unbound => f.write_str("the router"),
+            Self::OnVrf { vrf } => write!(f, "the router on {}", VRFS[vrf]),
+            Self::OnSlave { vrf } => write!(f, "the router on {}", slave_of(VRFS[vrf])),
+        }
+    }
+}
+
+/// What the kernel shows of a packet's way.
+enum Way {
+    Main,
+    Vrf(usize),
+    Slave(usize),
 }
 
 impl Try {
     fn random(random: &mut Rng) -> Self {
         let to = address(one_of(random, &TARGETS));
-        let from = loop {
-            let from = address(one_of(random, &CLIENTS));
-            if from.is_ipv4() == to.is_ipv4() {
-                break from;
-            }
-        };
         Self {
-            vrf: random.usize(..VRFS.len()),
+            client: Client::random(random, to),
             protocol: one_of(random, &[Protocol::Tcp, Protocol::Udp]),
-            from,
             to,
             port: one_of(random, &PORTS),
         }
@@ -122,17 +179,12 @@ impl Try {
 impl fmt::Display for Try {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            vrf,
+            client,
             protocol,
-            from,
             to,
             port,
         } = self;
-        write!(
-            f,
-            "{protocol} from {from} in {} to {to} port {port}",
-            VRFS[*vrf]
-        )
+        write!(f, "{protocol} from {client} to {to} port {port}")
     }
 }
 
@@ -208,25 +260,48 @@ impl World {
 
     /// Sends the packet, and says so if its fate is not the model's.
     fn disagreement(&self, packet: &Try, desired: &Desired) -> Option<String> {
-        let vrf = desired.vrfs.iter().find(|vrf| vrf.name == VRFS[packet.vrf]);
+        let shown = match packet.client.way(packet.to) {
+            Way::Main => "lan".to_owned(),
+            Way::Vrf(vrf) => VRFS[vrf].to_owned(),
+            Way::Slave(vrf) => slave_of(VRFS[vrf]),
+        };
         let verdict = desired.decide(Packet {
-            ingress: vrf.map_or(0, |vrf| vrf.ifindex),
+            ingress: self.lab.ifindex(&shown),
             protocol: packet.protocol,
             local: packet.to,
             local_port: packet.port,
-            remote: packet.from,
+            remote: match packet.client {
+                Client::Behind { from, .. } => from,
+                // Who talks to an own address does so from that very address.
+                _ => packet.to,
+            },
         });
         let foretold = match verdict {
             Verdict::Pass(_) => Outcome::Reached("open".to_owned()),
             Verdict::Refuse(_) => Outcome::Refused,
         };
-        let client = &self.clients[packet.vrf];
+        let host = match packet.client {
+            Client::Behind { vrf, .. } => &self.clients[vrf],
+            _ => &*self.lab,
+        };
         let to = (packet.to, packet.port);
         let attempt = match packet.protocol {
-            Protocol::Tcp => client.connect(to),
-            Protocol::Udp => client.ask(to),
+            Protocol::Tcp => host.connect(to),
+            Protocol::Udp => host.ask(to),
         };
-        let outcome = attempt.from(packet.from).outcome();
+        let attempt = match packet.client {
+            Client::Behind { from, .. } => attempt.from(from),
+            Client::Unbound => attempt,
+            Client::OnVrf { vrf } => attempt.bound_to(VRFS[vrf]),
+            Client::OnSlave { vrf } => attempt.bound_to(&slave_of(VRFS[vrf])),
+        };
+        let outcome = match attempt.outcome_within(SILENCE) {
+            // The kernel doesn't tell a client on a slave of a closed UDP port.
+            Outcome::TimedOut if matches!(packet.client, Client::OnSlave { .. }) => {
+                Outcome::Refused
+            }
+            outcome => outcome,
+        };
         (outcome != foretold).then(|| format!("{packet} {outcome}, model: {verdict:?}"))
     }
 }

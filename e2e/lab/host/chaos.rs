@@ -8,7 +8,7 @@ use std::{
 
 use fastrand::Rng;
 use serde_json::Value;
-use vrfgate_e2e::{Host, Lab, Scanner, Transport, Vrfgate, detach_link};
+use vrfgate_e2e::{Host, Lab, ReplyFrom, Scanner, Transport, Vrfgate, detach_link};
 
 use crate::{
     leaks::leak,
@@ -47,7 +47,8 @@ struct Chaos {
     random: Rng,
     lab: Lab,
     vrfgate: Vrfgate,
-    scanner: Scanner,
+    /// One outside, one on the host itself for each way to be inside the VRF.
+    scanners: Vec<Scanner>,
     _hosts: Vec<Host>,
     _listeners: Vec<vrfgate_e2e::Listener>,
 }
@@ -84,7 +85,10 @@ impl Chaos {
             lab.listen("ssh").tcp("[::]:22"),
             lab.listen("web").tcp("[::]:80"),
             lab.listen("dns").udp("[::]:53"),
-            lab.listen("ntp").udp("[::]:123"),
+            // Answers by the way that the question came, so that nobody finds it closed who got through to it.
+            lab.listen("ntp")
+                .replying_from(ReplyFrom::AskedAddressAndInterface)
+                .udp("[::]:123"),
         ];
         let mut vrfgate = lab.vrfgate();
         vrfgate.start(&leaks(22));
@@ -95,7 +99,18 @@ impl Chaos {
             .map(|to| (Transport::Tcp, to))
             .into_iter()
             .chain([V4.main(123), V6.main(123)].map(|to| (Transport::Udp, to)));
-        let scanner = client.keep_scanning(&ports.collect::<Vec<_>>());
+        let own = [V4.router(80), V6.router(80)]
+            .map(|to| (Transport::Tcp, to))
+            .into_iter()
+            .chain([V4.router(123), V6.router(123)].map(|to| (Transport::Udp, to)));
+        let own: Vec<_> = own.collect();
+        let scanners = vec![
+            client.keep_scanning(&ports.collect::<Vec<_>>()),
+            // By the return route: the unbound client, too, comes through the VRF.
+            lab.keep_scanning(&own),
+            lab.keep_scanning_bound_to("BLUE", &own),
+            lab.keep_scanning_bound_to("blue1", &own),
+        ];
         Self {
             story: Story {
                 seed,
@@ -104,7 +119,7 @@ impl Chaos {
             random: Rng::with_seed(seed),
             lab,
             vrfgate,
-            scanner,
+            scanners,
             _hosts: vec![client],
             _listeners: listeners,
         }
@@ -274,11 +289,11 @@ impl Chaos {
     }
 
     fn should_never_have_been_open(&self) {
-        let wrong = self.scanner.open();
+        let wrong: Vec<_> = self.scanners.iter().flat_map(Scanner::open).collect();
+        let attempts: Vec<u32> = self.scanners.iter().map(Scanner::attempts).collect();
         println!(
-            "chaos: {} events, {} ports tried, {} found open",
+            "chaos: {} events, {attempts:?} ports tried, {} found open",
             self.story.events.len(),
-            self.scanner.attempts(),
             wrong.len(),
         );
         assert!(
@@ -287,7 +302,10 @@ impl Chaos {
             self.story,
             self.vrfgate.said()
         );
-        assert!(self.scanner.attempts() > 0, "nobody looked");
+        assert!(
+            attempts.iter().all(|attempts| *attempts > 0),
+            "nobody looked"
+        );
     }
 
     fn should_be_as_after_a_fresh_start(&mut self) {

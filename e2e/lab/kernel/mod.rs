@@ -2,6 +2,7 @@
 
 mod assign;
 mod local;
+mod looped;
 mod ports;
 mod tcp;
 mod udp;
@@ -13,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
     [
         assign::tests(),
         local::tests(),
+        looped::tests(),
         ports::tests(),
         tcp::tests(),
         udp::tests(),

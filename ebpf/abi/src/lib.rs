@@ -23,7 +23,7 @@ pub use listeners::{
 };
 
 /// Version of the map layout. Part of the pin path, so that a layout is never read as another.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// `IPPROTO_TCP` of `<linux/in.h>`.
 pub const TCP: u8 = 6;
@@ -61,7 +61,8 @@ pub const NO_RULE: u32 = u32::MAX;
 
 /// Value of the `vrfs` map, keyed by the VRF device's ifindex (`u32`).
 ///
-/// The kernel hands the VRF device's index, not its slave's, to an `sk_lookup` program.
+/// The kernel hands the VRF device's index to an `sk_lookup` program, but for IPv4 packets that this host sends to
+/// itself: these may show a slave, whose VRF the `slaves` map knows (`u32`, both by ifindex).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct VrfPolicy {

@@ -4,6 +4,7 @@ use vrfgate_abi::{ListenerKey, ON_DEVICE, ON_SLAVE, UNBOUND};
 
 use crate::{
     lookup::{Address, Key, Lookup},
+    maps::Vrf,
     tracked::LISTENERS,
 };
 
@@ -18,15 +19,11 @@ static NETNS: u32 = 0;
 /// slave hears that slave only, and which one the packet came by is not told: it counts only where no unbound
 /// socket could have the packet instead. Where both kinds share a port of an address, the kernel decides.
 #[inline(always)]
-pub fn bound_listener_waits(packet: &Lookup<'_>) -> bool {
+pub fn bound_listener_waits(packet: &Lookup<'_>, vrf: Vrf) -> bool {
     // SAFETY: a constant of the loaded program. Volatile, or the compiler would take the value it has here.
     let netns = unsafe { core::ptr::read_volatile(&raw const NETNS) };
     let exist = |scope, Address([a, b, c, d])| {
-        let device = if scope == UNBOUND {
-            0
-        } else {
-            packet.ingress_ifindex()
-        };
+        let device = if scope == UNBOUND { 0 } else { vrf.ifindex };
         let service = Key::<7>::word(packet.local_port(), packet.protocol(), scope);
         let key = Key([netns, device, service, a, b, c, d]);
         // SAFETY: the counter is changed by others while it is read, but always as a whole.

@@ -82,7 +82,8 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// The VRF device's ifindex for a packet that came through a VRF, else the receiving device's.
+    /// The VRF device's ifindex for a packet that came through a VRF, else the receiving device's. Of packets that
+    /// this host sends to itself, see [`vrf_of`](crate::maps::vrf_of).
     #[inline(always)]
     pub fn ingress_ifindex(&self) -> u32 {
         field!(self.ingress_ifindex)

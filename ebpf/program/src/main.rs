@@ -25,7 +25,7 @@ use aya_ebpf::{
 };
 use bound::bound_listener_waits;
 use lookup::Lookup;
-use maps::{Tally, find_rule, report, source_allowed, vrf_policy};
+use maps::{Tally, find_rule, report, source_allowed, vrf_of};
 use vrfgate_abi::{NO_RULE, RULE_RESTRICTED, VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP};
 
 #[sk_lookup]
@@ -46,9 +46,10 @@ pub fn vrfgate_guard(ctx: SkLookupContext) -> u32 {
 #[inline(always)]
 fn decide(packet: &Lookup<'_>) -> u32 {
     // 1. Not through a VRF: none of our business. All that other traffic pays is a look at one bit.
-    let Some(policy) = vrf_policy(packet.ingress_ifindex()) else {
+    let Some(vrf) = vrf_of(packet) else {
         return SK_PASS;
     };
+    let policy = vrf.policy;
 
     // Through a VRF that no leak names, in a namespace where somebody had opened every socket to every VRF
     // before the gate came: that stays as it was.
@@ -59,7 +60,7 @@ fn decide(packet: &Lookup<'_>) -> u32 {
 
     // 2. A rule lists (VRF, local address, protocol, port), and the client may use it.
     let mut closest = NO_RULE;
-    if let Some(rule) = find_rule(packet, policy) {
+    if let Some(rule) = find_rule(packet, vrf) {
         if rule.flags & RULE_RESTRICTED == 0 || source_allowed(packet, rule.rule) {
             Tally::of(rule.rule).passed();
             return SK_PASS;
@@ -69,7 +70,7 @@ fn decide(packet: &Lookup<'_>) -> u32 {
 
     // 3. A socket bound to this VRF or to one of its slaves waits for the packet: the kernel itself will
     //    prefer it. Clients bound to the VRF get their answers by this, too.
-    if bound_listener_waits(packet) {
+    if bound_listener_waits(packet, vrf) {
         return SK_PASS;
     }
 
@@ -79,7 +80,7 @@ fn decide(packet: &Lookup<'_>) -> u32 {
         Tally::of(closest).not_allowed(audited);
     }
     Tally::of(policy.counter).not_allowed(audited);
-    report(packet, closest, audited);
+    report(packet, vrf, closest, audited);
     if audited { SK_PASS } else { SK_DROP }
 }
 

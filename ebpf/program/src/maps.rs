@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vrfgate_abi::{
-    Counters, Event, LARGEST_BLOCK, PortBlock, PrefixRule, REFUSED, RuleKey, RuleValue, Source,
+    Counters, Event, IPV6, LARGEST_BLOCK, PortBlock, PrefixRule, REFUSED, RuleKey, RuleValue, Source,
     VRF_PREFIXES, VrfMarks, VrfPolicy, WOULD_REFUSE,
 };
 
@@ -22,6 +22,10 @@ static VRF_MARKS: Array<VrfMarks, 1> = Array::new();
 
 #[btf_map(name = "vrfs")]
 static VRFS: HashMap<u32, VrfPolicy, 4096, ON_DEMAND> = HashMap::new();
+
+/// The VRF of each slave, both by ifindex.
+#[btf_map(name = "slaves")]
+static SLAVES: HashMap<u32, u32, 65_536, ON_DEMAND> = HashMap::new();
 
 #[btf_map(name = "rules")]
 static RULES: HashMap<RuleKey, RuleValue, 131_072, ON_DEMAND> = HashMap::new();
@@ -38,27 +42,51 @@ static COUNTERS: PerCpuArray<Counters, 1024> = PerCpuArray::new();
 #[btf_map(name = "events")]
 static EVENTS: RingBuf<Event, 65_536> = RingBuf::new();
 
+/// A VRF of this namespace: its ifindex, and what the gate does with its packets.
+#[derive(Clone, Copy)]
+pub struct Vrf {
+    pub ifindex: u32,
+    pub policy: &'static VrfPolicy,
+}
+
+/// The VRF that the packet came through, if it did.
+///
+/// The kernel shows the VRF device, with one exception: an IPv4 packet that a process of this host sends to an
+/// address of its own VRF shows the device that has the address, most often a slave. An IPv6 packet that shows a
+/// slave did not come through the VRF: its destination is a link-local address of this host.
 #[inline(always)]
-pub fn vrf_policy(ifindex: u32) -> Option<&'static VrfPolicy> {
+pub fn vrf_of(packet: &Lookup<'_>) -> Option<Vrf> {
+    let ifindex = packet.ingress_ifindex();
     // The map has this one value, always.
     if !VRF_MARKS.get(0)?.may_hold(ifindex) {
         return None;
     }
     // SAFETY: the program never inserts or removes; the kernel frees a removed entry after an RCU grace
     // period, which this program's run holds off.
-    unsafe { VRFS.get(ifindex) }
+    if let Some(policy) = unsafe { VRFS.get(ifindex) } {
+        return Some(Vrf { ifindex, policy });
+    }
+    if packet.family() == IPV6 {
+        return None;
+    }
+    // SAFETY: as above.
+    let ifindex = *unsafe { SLAVES.get(ifindex) }?;
+    // SAFETY: as above.
+    let policy = unsafe { VRFS.get(ifindex) }?;
+    Some(Vrf { ifindex, policy })
 }
 
 /// The rule for the packet's local address and port: one look-up for each block size the VRF has in use, and
 /// one more where it has rules for whole prefixes.
 #[inline(always)]
-pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static RuleValue> {
+pub fn find_rule(packet: &Lookup<'_>, vrf: Vrf) -> Option<&'static RuleValue> {
+    let Vrf { ifindex, policy } = vrf;
     let protocol = packet.protocol();
     let udp = packet.udp_mask();
     let mut blocks = policy.tcp_blocks & !udp | policy.udp_blocks & udp;
     let port = packet.local_port();
     let Address([a, b, c, d]) = packet.local_address();
-    let mut key = Key([packet.ingress_ifindex(), 0, a, b, c, d]);
+    let mut key = Key([ifindex, 0, a, b, c, d]);
     for size in 0..=LARGEST_BLOCK {
         if blocks == 0 {
             return None;
@@ -66,7 +94,7 @@ pub fn find_rule(packet: &Lookup<'_>, policy: &VrfPolicy) -> Option<&'static Rul
         if blocks & 1 != 0 {
             key.0[1] = Key::<6>::word(PortBlock::holding(port, size).first, protocol, size);
             let key: &RuleKey = key.of();
-            // SAFETY: as in `vrf_policy`.
+            // SAFETY: as in `vrf_of`.
             if let Some(rule) = unsafe { RULES.get(key) } {
                 return Some(rule);
             }
@@ -127,12 +155,12 @@ impl Tally {
 /// Puts one refusal into the ring buffer. When nobody reads, the buffer is full and this costs a failed
 /// reservation: sampling by what fits, so that a flood can't slow the gate. Readers poll: no wake-up.
 #[inline(always)]
-pub fn report(packet: &Lookup<'_>, rule: u32, audited: bool) {
+pub fn report(packet: &Lookup<'_>, vrf: Vrf, rule: u32, audited: bool) {
     if let Some(mut slot) = EVENTS.reserve(0) {
         slot.write(Event {
             // SAFETY: a helper without arguments.
             time_ns: unsafe { bpf_ktime_get_ns() },
-            vrf: packet.ingress_ifindex(),
+            vrf: vrf.ifindex,
             rule,
             remote: packet.remote_address().bytes(),
             local: packet.local_address().bytes(),

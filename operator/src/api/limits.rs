@@ -14,3 +14,7 @@ pub const ADDRESSES: usize = 64;
 pub const SOURCES: usize = 256;
 /// Ports of a `serviceRef`; a Kubernetes Service has fewer in any practice.
 pub const SERVICE_REF_PORTS: usize = 64;
+/// Labels of a selector, and expressions of one. Objects have a dozen labels in practice.
+pub const SELECTOR_TERMS: usize = 64;
+/// Values of an expression of a selector.
+pub const SELECTOR_VALUES: usize = 256;

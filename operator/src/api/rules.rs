@@ -4,10 +4,14 @@
 //! only `validate` can tell, and the controller reports them in the leak's status: services of one leak
 //! that overlap, which costs too much in CEL, and device names whose UTF-8 form holds the byte 0xa0.
 
+mod selector;
+
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
+
+pub use selector::Selector;
 
 /// The longest prefix there is: eight groups of four digits, seven colons, `/128`.
 const PREFIX_MAX: usize = 43;
@@ -25,6 +29,39 @@ macro_rules! is_multicast {
             ") || cidr('ff00::/8').containsIP(",
             $ip,
             "))"
+        )
+    };
+}
+
+/// Whether a prefix of each list is of the same family, as CEL. The text tells: only IPv6 has colons.
+macro_rules! share_a_family {
+    ($one:literal, $prefix:literal, $other:literal, $other_prefix:literal, $item:literal) => {
+        concat!(
+            "(",
+            $one,
+            ".exists(",
+            $prefix,
+            ", ",
+            $prefix,
+            ".contains(':')) && ",
+            $other,
+            ".exists(",
+            $item,
+            ", ",
+            $other_prefix,
+            ".contains(':'))) || (",
+            $one,
+            ".exists(",
+            $prefix,
+            ", !",
+            $prefix,
+            ".contains(':')) && ",
+            $other,
+            ".exists(",
+            $item,
+            ", !",
+            $other_prefix,
+            ".contains(':')))"
         )
     };
 }
@@ -97,7 +134,9 @@ text! {
             },
             {
                 "rule": concat!(
-                    "!isIP(self) || !(ip(self).isUnspecified() || ", is_multicast!("ip(self)"), ")"
+                    "!isIP(self) || !(ip(self).isUnspecified() || ip(self).isLoopback() || ",
+                    is_multicast!("ip(self)"),
+                    ")"
                 ),
                 "message": "no server can answer from it",
             },
@@ -111,6 +150,10 @@ fn device_rules() -> Vec<Value> {
         json!({
             "rule": "size(bytes(self)) <= 15",
             "message": "is more than 15 bytes long",
+        }),
+        json!({
+            "rule": "self != 'lo'",
+            "message": "lo is no VRF, and leads nowhere but back: local addresses get their routes without a device",
         }),
         json!({
             "rule": r"self != '.' && self != '..' && !self.matches('[/:\\x00\\x09-\\x0d ]')",
@@ -175,6 +218,37 @@ pub fn spec() -> Value {
             "fieldPath": ".services",
         },
         {
+            "rule": concat!(
+                "!has(self.services) || !has(self.routes) || size(self.routes) == 0 || self.services.all(service, \
+                 has(service.serviceRef) || (has(service.addresses) && size(service.addresses) > 0) || \
+                 !has(service.sources) || size(service.sources) == 0 || ",
+                share_a_family!("service.sources", "source", "self.routes", "route.prefix", "route"),
+                ")"
+            ),
+            "message": "none of sources is of the address family of any of routes, so no client could use the service",
+            "fieldPath": ".services",
+        },
+        {
+            "rule": "!has(self.pods) || !has(self.nodeSelector)",
+            "message": "must not stand beside pods: the pods that it selects may be on any node",
+            "fieldPath": ".nodeSelector",
+        },
+        {
+            "rule": "!has(self.pods) || !has(self.routes) || size(self.routes) == 0",
+            "message": "must not stand beside pods, where nothing is routed: give each service its addresses",
+            "fieldPath": ".routes",
+        },
+        {
+            "rule": "!has(self.pods) || !has(self.returnRoutes) || size(self.returnRoutes) == 0",
+            "message": "must not stand beside pods, where nothing is routed",
+            "fieldPath": ".returnRoutes",
+        },
+        {
+            "rule": "!has(self.pods) || self.replies != 'Steer'",
+            "message": "Steer must not stand beside pods, where nothing is routed",
+            "fieldPath": ".replies",
+        },
+        {
             "rule": "!has(self.pods) || !has(self.services) || \
                      self.services.all(service, !has(service.serviceRef))",
             "message": "serviceRef stands for ports of the node itself, and pods have their own: list port \
@@ -186,12 +260,19 @@ pub fn spec() -> Value {
 
 /// Rules of an entry of `spec.returnRoutes`.
 pub fn return_route() -> Value {
-    json!([{
-        "rule": "!isCIDR(self.prefix) || !isIP(self.source) || \
-                 cidr(self.prefix).ip().family() == ip(self.source).family()",
-        "message": "source is not of the address family of prefix",
-        "fieldPath": ".source",
-    }])
+    json!([
+        {
+            "rule": "!isCIDR(self.prefix) || !isIP(self.source) || \
+                     cidr(self.prefix).ip().family() == ip(self.source).family()",
+            "message": "source is not of the address family of prefix",
+            "fieldPath": ".source",
+        },
+        {
+            "rule": "!isCIDR(self.prefix) || !cidr(self.prefix).ip().isLoopback()",
+            "message": "prefix is loopback, where no client is",
+            "fieldPath": ".prefix",
+        },
+    ])
 }
 
 /// Rules of an entry of `spec.services`.
@@ -218,6 +299,15 @@ pub fn service() -> Value {
             "rule": "!has(self.endPort) || !has(self.port) || self.port <= self.endPort",
             "message": "endPort is below port, the first of the range",
             "fieldPath": ".endPort",
+        },
+        {
+            "rule": concat!(
+                "!has(self.sources) || size(self.sources) == 0 || !has(self.addresses) || \
+                 size(self.addresses) == 0 || ",
+                share_a_family!("self.sources", "source", "self.addresses", "address", "address")
+            ),
+            "message": "none is of the address family of any of addresses, so no client could use the service",
+            "fieldPath": ".sources",
         },
         {
             "rule": "!has(self.serviceRef) || !(has(self.protocol) || has(self.port) || has(self.endPort) || \

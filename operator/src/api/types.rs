@@ -40,12 +40,14 @@ pub struct VrfLeakSpec {
     pub vrf: String,
 
     /// The nodes that the leak applies to, by their labels. Without it: every Linux node.
-    /// Kubernetes only.
+    /// Not beside `pods`. Kubernetes only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<rules::Selector>")]
     pub node_selector: Option<LabelSelector>,
 
     /// When given, the leak applies inside the network namespaces of the matching pods, instead of
-    /// the node's own. Kubernetes only.
+    /// the node's own. Services then list their addresses, and nothing is routed: no `routes`, no
+    /// `returnRoutes`, no `replies: Steer`. Kubernetes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodSelection>,
 
@@ -96,9 +98,11 @@ pub struct VrfLeakSpec {
 pub struct PodSelection {
     /// The Kubernetes namespaces to look in, by their labels. Without it: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<rules::Selector>")]
     pub namespace_selector: Option<LabelSelector>,
     /// The pods, by their labels. Without it: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<rules::Selector>")]
     pub pod_selector: Option<LabelSelector>,
 }
 
@@ -110,12 +114,12 @@ pub struct RouteSpec {
     /// `local` routes in the VRF's table.
     #[schemars(with = "rules::PrefixText")]
     pub prefix: String,
-    /// Device that the rest of the prefix is routed out of. Without it, only the local addresses
-    /// are routed.
+    /// Device that the rest of the prefix is routed out of; not `lo`. Without it, only the local
+    /// addresses are routed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<rules::DeviceText>")]
     pub device: Option<String>,
-    /// Metric of the routes made. Without it: the kernel's default.
+    /// Metric of the routes made. Without it, or 0: the kernel's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = u32::MAX))]
     pub metric: Option<i64>,
@@ -156,10 +160,12 @@ pub struct ServiceSpec {
     #[schemars(range(min = 1, max = 65535))]
     pub end_port: Option<i64>,
     /// Local addresses inside these prefixes are opened. Without any: the prefixes of `routes`.
+    /// Loopback and link-local addresses only by a prefix that lies wholly among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<rules::PrefixText>", length(max = limits::ADDRESSES), extend("x-kubernetes-list-type" = "set"))]
     pub addresses: Vec<String>,
-    /// Only clients inside these prefixes are let in. Without any: every client of the VRF.
+    /// Only clients inside these prefixes are let in. Without any: every client of the VRF. At least
+    /// one is of the address family of an address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<rules::PrefixText>", length(max = limits::SOURCES), extend("x-kubernetes-list-type" = "set"))]
     pub sources: Vec<String>,

@@ -1,6 +1,9 @@
 //! `vrfgate doctor`
 
-use std::{fmt, process::ExitCode};
+mod leaks;
+mod routing;
+
+use std::{fmt, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use vrfgate_ebpf::{
@@ -18,6 +21,10 @@ pub(super) struct Args {
     #[command(flatten)]
     target: Target,
 
+    /// `VrfLeak` YAML, as `run -f` takes it: what would be in force, and what that would open and close.
+    #[arg(short, long = "file", num_args = 1.., value_name = "FILE|DIR")]
+    files: Vec<PathBuf>,
+
     #[command(flatten)]
     marks: Marks,
 }
@@ -30,6 +37,8 @@ enum Finding {
     Note(String),
     /// The gate can't run.
     Missing(String),
+    /// What is wrong with a file.
+    Mistake(String),
 }
 
 impl fmt::Display for Finding {
@@ -38,11 +47,12 @@ impl fmt::Display for Finding {
             Self::Good(text) => write!(f, "ok       {text}"),
             Self::Note(text) => write!(f, "note     {text}"),
             Self::Missing(text) => write!(f, "MISSING  {text}"),
+            Self::Mistake(text) => write!(f, "MISTAKE  {text}"),
         }
     }
 }
 
-/// Exits with 1 when something is missing.
+/// Exits with 1 when something is missing, or a file has a mistake. What leaks would close is no failure.
 pub(super) fn doctor(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let netns = args.target.open()?;
     let lacks = preflight(store);
@@ -52,15 +62,19 @@ pub(super) fn doctor(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         findings.push(programs(store, &netns)?);
     }
     findings.extend(network(&netns, args.marks.steer_mask)?);
+    if !args.files.is_empty() {
+        findings.extend(leaks::foretell(store, &netns, &args.files)?);
+    }
+    let bad = |finding: &Finding| matches!(finding, Finding::Missing(_) | Finding::Mistake(_));
 
     println!("vrfgate {} in {netns}", env!("CARGO_PKG_VERSION"));
     for finding in &findings {
         println!("{finding}");
     }
-    Ok(if lacks.is_empty() {
-        ExitCode::SUCCESS
-    } else {
+    Ok(if findings.iter().any(bad) {
         ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     })
 }
 
@@ -131,9 +145,9 @@ fn network(netns: &Netns, mask: MarkMask) -> anyhow::Result<Vec<Finding>> {
     super::block_on(async {
         let watcher = Watcher::new(netns)?;
         let facts = watcher.facts().await?;
-        let [preference, _] = watcher.local_rule_preferences().await?;
         let clashes = port_clashes(netns, &facts)?;
-        let mut findings = vec![vrfs(&facts), rule_order(preference)];
+        let mut findings = vec![vrfs(&facts)];
+        findings.extend(routing::findings(&watcher, &facts).await?);
         findings.extend(clashes.iter().map(|clash| Finding::Note(clash.to_string())));
         let waits = would_wait(netns, &facts)?;
         findings.extend(waits.map(|why| Finding::Note(format!("the gate would wait: {why}"))));
@@ -176,21 +190,5 @@ fn vrfs(facts: &NodeFacts) -> Finding {
         Finding::Note("no VRF here yet (ip link add BLUE type vrf table 10)".into())
     } else {
         Finding::Good(format!("VRFs: {}", names.join(", ")))
-    }
-}
-
-fn rule_order(preference: Option<u32>) -> Finding {
-    /// Where the kernel puts its own l3mdev rule (`FIB_RULES` in drivers/net/vrf.c).
-    const L3MDEV: u32 = 1000;
-    match preference {
-        Some(preference) if preference < L3MDEV => Finding::Note(format!(
-            "the local table comes before the VRFs' tables (ip rule, preference {preference}): packets from \
-             any VRF reach any address of this host, with or without a leak route"
-        )),
-        Some(preference) => Finding::Good(format!(
-            "the local table comes after the VRFs' tables (ip rule, preference {preference}): a VRF reaches \
-             what is leaked to it"
-        )),
-        None => Finding::Note("no policy rule looks up the local table".into()),
     }
 }

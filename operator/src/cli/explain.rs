@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     vrf: VrfName,
 
-    /// The client's address.
+    /// The client's address; one of this host is that of a process here whose socket is bound to the VRF.
     #[arg(long, value_name = "ADDRESS")]
     from: IpAddr,
 

@@ -74,7 +74,10 @@ enum Command {
     Status(status::Args),
     /// Gives a namespace back exactly as it was before vrfgate.
     Clear(clear::Args),
-    /// Tells what this kernel and host can and can't do. Changes nothing.
+    /// Tells what this kernel and host can and can't do, and what leaks would do here. Changes nothing.
+    ///
+    /// With -f: which leaks would be in force, what they would open, and which listeners they would close that VRFs
+    /// reach now. Exits with 1 when something is missing or a file has a mistake.
     Doctor(doctor::Args),
     /// Tells why a packet from a VRF is served, or isn't: rules, routes, gate, socket, the way back.
     ///

@@ -5,12 +5,13 @@
 
 use std::net::IpAddr;
 
-use super::{Desired, LeakName, Mode, OpenService, Protocol, ServiceName};
+use super::{Desired, GatedVrf, LeakName, Mode, OpenService, Protocol, ServiceName};
 
 /// A packet that reached the socket look-up: a new TCP connection or a UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Ifindex of the VRF it came through, else of the device it arrived on.
+    /// Ifindex that the kernel shows: of the VRF it came through, else of the device it arrived on. An IPv4 packet that
+    /// this host sends to itself inside a VRF shows the device that has the address, most often a slave.
     pub ingress: u32,
     /// Transport protocol.
     pub protocol: Protocol,
@@ -60,7 +61,7 @@ impl Desired {
     /// What a gate that holds this state does with a packet nobody listens for inside the VRF.
     #[must_use]
     pub fn decide(&self, packet: Packet) -> Verdict<'_> {
-        let Some(vrf) = self.vrfs.iter().find(|vrf| vrf.ifindex == packet.ingress) else {
+        let Some(vrf) = self.vrfs.iter().find(|vrf| vrf.is_shown_by(packet)) else {
             return Verdict::Pass(PassReason::NotVrf);
         };
         let matching: Vec<&OpenService> = vrf
@@ -86,6 +87,15 @@ impl Desired {
             Mode::Enforce => Verdict::Refuse(reason),
             Mode::Audit => Verdict::Pass(PassReason::Audit(reason)),
         }
+    }
+}
+
+impl GatedVrf {
+    /// Whether the packet came through this VRF. An IPv6 packet that shows a slave did not: it is for a link-local
+    /// address of this host, and the kernel has it pass by the VRF.
+    fn is_shown_by(&self, packet: Packet) -> bool {
+        self.ifindex == packet.ingress
+            || packet.local.is_ipv4() && self.slaves.contains(&packet.ingress)
     }
 }
 

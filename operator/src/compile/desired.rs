@@ -179,7 +179,7 @@ fn open_service(
     let whole = |prefix: &Prefix| -> BTreeSet<Prefix> {
         prefixes
             .iter()
-            .filter_map(|local| prefix.means_of(local.prefix))
+            .flat_map(|local| prefix.means_of(local.prefix))
             .collect()
     };
     OpenService {

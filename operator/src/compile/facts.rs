@@ -1,6 +1,9 @@
 //! What a namespace looks like: its links and local addresses, as netlink tells them.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use super::Prefix;
 
@@ -26,6 +29,14 @@ pub struct Link {
     pub kind: LinkKind,
     /// Ifindex of the device that this one is enslaved to (VRF, bridge, bond, …).
     pub master: Option<u32>,
+}
+
+impl Link {
+    /// Whether the device is a VRF.
+    #[must_use]
+    pub const fn is_vrf(&self) -> bool {
+        matches!(self.kind, LinkKind::Vrf { .. })
+    }
 }
 
 /// The device types that make a difference to the gate.
@@ -80,6 +91,16 @@ impl NodeFacts {
             .collect()
     }
 
+    /// The addresses that a VRF holds itself, on its device and what is below it; and those of the main domain.
+    #[must_use]
+    pub fn addresses_around(&self, vrf: u32) -> [BTreeSet<IpAddr>; 2] {
+        let placed = self.placed_addresses();
+        [Domain::Vrf(vrf), Domain::Main].map(|wanted| {
+            let here = placed.iter().filter(|(_, domain)| *domain == wanted);
+            here.map(|(address, _)| *address).collect()
+        })
+    }
+
     /// Every local address and the domain of the link that holds it.
     pub(super) fn placed_addresses(&self) -> Vec<(IpAddr, Domain)> {
         let links = self.by_ifindex();
@@ -87,6 +108,35 @@ impl NodeFacts {
             .iter()
             .map(|local| (local.address, domain(local.ifindex, &links)))
             .collect()
+    }
+
+    /// Whether an address is one of this host's that a process inside a VRF may send from: the VRF's own, or the main
+    /// domain's.
+    pub(crate) fn is_own(&self, address: IpAddr, vrf: u32) -> bool {
+        self.placed_addresses().into_iter().any(|(own, domain)| {
+            own == address && (domain == Domain::Vrf(vrf) || domain == Domain::Main)
+        })
+    }
+
+    /// Takes note of a device as it is now. True when a VRF is new, or has another name or table, or when a VRF has got
+    /// or lost a slave.
+    pub(crate) fn update_link(&mut self, link: Link) -> bool {
+        if self.links.contains(&link) {
+            return false;
+        }
+        let vrf_above = |link: &Link| {
+            let master = self.links.iter().find(|it| Some(it.ifindex) == link.master);
+            master.filter(|it| it.is_vrf()).map(|it| it.ifindex)
+        };
+        let before = self.links.iter().find(|it| it.ifindex == link.ifindex);
+        let was_vrf = before.is_some_and(Link::is_vrf);
+        let concerns_a_vrf =
+            link.is_vrf() || was_vrf || before.and_then(vrf_above) != vrf_above(&link);
+        // A name that has been given away is another device's now.
+        self.links
+            .retain(|it| it.ifindex != link.ifindex && it.name != link.name);
+        self.links.push(link);
+        concerns_a_vrf
     }
 
     /// Ifindexes of the devices right below another one, in order.

@@ -84,7 +84,7 @@ pub struct Service {
 /// What two services both open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap {
-    /// Local addresses that both name.
+    /// Local addresses that both mean.
     pub prefix: Prefix,
     /// Ports that both name.
     pub ports: PortRange,
@@ -119,7 +119,7 @@ impl Service {
             other
                 .addresses
                 .iter()
-                .find_map(|theirs| mine.intersection(*theirs))
+                .find_map(|theirs| mine.overlap(*theirs))
         })?;
         Some(Overlap {
             prefix,

@@ -147,11 +147,16 @@ fn check_label(name: &str) -> Result<(), NameError> {
 
 fn check_subdomain(name: &str) -> Result<(), NameError> {
     check_length(name, SUBDOMAIN_MAX)?;
-    if name.split('.').all(is_label) {
+    if is_subdomain(name) {
         Ok(())
     } else {
         Err(NameError::NotASubdomain(name.to_owned()))
     }
+}
+
+/// Whether the text is made of RFC 1123 labels, whatever its length.
+pub(crate) fn is_subdomain(text: &str) -> bool {
+    text.split('.').all(is_label)
 }
 
 fn is_label(text: &str) -> bool {

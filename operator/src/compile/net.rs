@@ -1,9 +1,31 @@
 //! Addresses, ports and protocols, in the only forms the rest of the program accepts.
 
-use std::{fmt, net::IpAddr, num::NonZeroU16, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    str::FromStr,
+};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
+
+/// Addresses that only a prefix which lies wholly inside one of these ranges means: loopback (with the unspecified address
+/// beside it) and link-local ones, which never leave the host or the link; and multicast, which is no host's.
+const ON_PURPOSE: [IpNet; 6] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 127)),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+        10,
+    )),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0),
+        8,
+    )),
+];
 
 /// Transport protocol of a service. The gate sees no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,12 +177,16 @@ impl Prefix {
 
     /// Whether who wrote the prefix means `address` by it.
     ///
-    /// Loopback and IPv6 link-local addresses are meant only by a prefix that lies wholly among them: who
-    /// writes `0.0.0.0/0` doesn't think of what listens on 127.0.0.1, safe from the network.
+    /// Addresses of [`ON_PURPOSE`] are meant only by a prefix that lies wholly among them: who writes
+    /// `0.0.0.0/0` doesn't think of what listens on 127.0.0.1, safe from the network.
     #[must_use]
     pub fn means(self, address: IpAddr) -> bool {
-        self.contains(address)
-            && (!is_private_to_host(address) || is_private_to_host(self.network()))
+        self.contains(address) && (self.is_on_purpose() || !Self::host(address).is_on_purpose())
+    }
+
+    /// Whether the prefix lies wholly inside one of [`ON_PURPOSE`].
+    pub(super) fn is_on_purpose(self) -> bool {
+        ON_PURPOSE.iter().any(|range| range.contains(&self.0))
     }
 
     /// Whether every address of `other` lies inside.
@@ -169,16 +195,36 @@ impl Prefix {
         self.0.contains(&other.0)
     }
 
-    /// What [`Prefix::means`] says of the addresses that `local`, all of them, and this prefix share.
+    /// The addresses of `local` that who wrote this prefix means by it: a wide prefix is split around those that it
+    /// doesn't mean. Sorted, and no two share an address.
     #[must_use]
-    pub fn means_of(self, local: Self) -> Option<Self> {
-        self.intersection(local)
-            .filter(|shared| self.means(shared.network()))
+    pub fn means_of(self, local: Self) -> Vec<Self> {
+        let Some(shared) = self.intersection(local) else {
+            return Vec::new();
+        };
+        let mut parts = vec![shared.0];
+        if !self.is_on_purpose() {
+            for range in ON_PURPOSE {
+                parts = parts
+                    .into_iter()
+                    .flat_map(|part| without(part, range))
+                    .collect();
+            }
+        }
+        parts.into_iter().map(Self).collect()
+    }
+
+    /// The smallest prefix around the addresses that both mean; `None` if there are none.
+    ///
+    /// `::/0` and `fe80::/10` have none, although the second lies inside the first.
+    #[must_use]
+    pub fn overlap(self, other: Self) -> Option<Self> {
+        self.intersection(other)
+            .filter(|_| self.is_on_purpose() == other.is_on_purpose())
     }
 
     /// The addresses that two prefixes share, if any: prefixes are disjoint or nested.
-    #[must_use]
-    pub fn intersection(self, other: Self) -> Option<Self> {
+    fn intersection(self, other: Self) -> Option<Self> {
         if self.covers(other) {
             Some(other)
         } else {
@@ -235,10 +281,19 @@ const fn everything(net: IpNet) -> &'static str {
     }
 }
 
-/// Loopback, or IPv6 link-local.
-pub(super) fn is_private_to_host(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+/// The parts of `net` outside `hole`, in order.
+fn without(net: IpNet, hole: IpNet) -> Vec<IpNet> {
+    if hole.contains(&net) {
+        return Vec::new();
     }
+    if !net.contains(&hole) {
+        return vec![net];
+    }
+    // Longer than `hole` a part of `net` never gets, so that this is never past the longest length there is.
+    let halves = net.subnets(net.prefix_len() + 1);
+    halves
+        .into_iter()
+        .flatten()
+        .flat_map(|half| without(half, hole))
+        .collect()
 }

@@ -106,7 +106,7 @@ pub(super) fn wanted_routes(
                 );
             }
             for local in &facts.prefixes {
-                if let Some(prefix) = route.prefix.means_of(local.prefix) {
+                for prefix in route.prefix.means_of(local.prefix) {
                     let device = local.ifindex;
                     add(&mut wanted, leak, key(prefix), Way::Local { device });
                 }

@@ -14,8 +14,8 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    GatedVrf, Leak, LeakName, LinkKind, NodeFacts, OpenService, Protocol, Replies, facts::Domain,
-    net::is_private_to_host,
+    GatedVrf, Leak, LeakName, LinkKind, NodeFacts, OpenService, Prefix, Protocol, Replies,
+    facts::Domain,
 };
 
 /// Zones that mark our connections are this and the VRF's number: high enough to be out of the way of zones
@@ -243,7 +243,7 @@ pub(super) fn steered_vrfs(
             .into_iter()
             .filter(|(_, domain)| *domain == Domain::Vrf(vrf.ifindex))
             .map(|(address, _)| address)
-            .filter(|address| !is_private_to_host(*address));
+            .filter(|address| !Prefix::host(*address).is_on_purpose());
         let slaves = facts
             .links
             .iter()

@@ -8,6 +8,7 @@
 mod events;
 mod findings;
 mod gates;
+mod kept;
 mod lease;
 mod metrics;
 mod pass;

@@ -21,6 +21,7 @@ use super::{
     events::{self, Events},
     findings::findings,
     gates::{Gates, WantedGate},
+    kept::Kept,
     metrics::Metrics,
     recent::Recent,
     status,
@@ -90,12 +91,19 @@ impl Pass {
             })
             .collect();
         let mut wire = Wire::default();
-        let wanted = plans
+        let mut wanted: BTreeMap<String, WantedGate> = plans
             .iter()
             .filter_map(|(name, plan)| {
                 Some(((*name).to_owned(), wanted(&view, name, plan, &mut wire)?))
             })
             .collect();
+        let kept = Kept::new(&view);
+        for (name, gate) in self.gates.current() {
+            if let Some(wanted) = wanted.get_mut(&name) {
+                let pods = view.pods.get(&name).map_or(&[][..], Vec::as_slice);
+                kept.add(&mut wanted.spec, &gate.spec, pods);
+            }
+        }
         failures += self.gates.write(&wanted, leading).await;
 
         let gates = self.gates.current();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Answer, Facts, NoWay, Question, RouteFact, RouteKind, RuleAction,
+    Answer, Facts, NoWay, PolicyRule, Question, RouteFact, RouteKind, RuleAction, end_of_table,
     facts::{Vrf, table_name},
     judge::{Case, End, Sees, Stage, Steps, Verdict},
     policy::{deciding, local_first},
@@ -48,8 +48,20 @@ impl Facts {
                 return Err(end(Verdict::NotAVrf, advice));
             }
         };
-        let slaves: Vec<_> = self.slaves(link.ifindex).collect();
         let down = |ifindex: u32| self.down.contains(&ifindex);
+        let local_client = self.node.is_own(question.from, link.ifindex);
+        if local_client && !down(link.ifindex) {
+            return Ok(self.local_client(
+                question,
+                Vrf {
+                    link,
+                    table,
+                    local_client,
+                },
+                steps,
+            ));
+        }
+        let slaves: Vec<_> = self.slaves(link.ifindex).collect();
         if slaves.is_empty() {
             steps.found(Stage::Device, format!("VRF {name} has no slave"));
             return Err(end(
@@ -95,7 +107,11 @@ impl Facts {
         Ok(Case {
             facts: self,
             question,
-            vrf: Vrf { link, table },
+            vrf: Vrf {
+                link,
+                table,
+                local_client,
+            },
             slave,
         })
     }
@@ -165,13 +181,46 @@ impl Case<'_> {
             }
             (false, true) => " (the VRF's table comes before local addresses)",
         };
-        steps.found(Stage::Policy, format!("{rule} decides{order}"));
+        let went_on = if self.went_on(rule) {
+            format!(
+                "; table {} of the VRF knows no route for it and doesn't end the look-up, which `{}` would",
+                self.vrf.table,
+                end_of_table(self.vrf.table, self.question.to.is_ipv4())
+            )
+        } else {
+            String::new()
+        };
+        steps.found(Stage::Policy, format!("{rule} decides{order}{went_on}"));
+    }
+
+    /// Whether a rule was asked only because the VRF's own table had nothing to say.
+    fn went_on(&self, decides: &PolicyRule) -> bool {
+        let mut met = self
+            .facts
+            .rules
+            .iter()
+            .filter(|rule| rule.matches(self.question, self.vrf));
+        decides.action != RuleAction::L3mdev
+            && met
+                .by_ref()
+                .take_while(|rule| *rule != decides)
+                .any(|rule| rule.action == RuleAction::L3mdev)
     }
 
     fn by_route(&self, route: &RouteFact, steps: &mut Steps) -> Result<(), End> {
         let text = self.facts.route(route);
         let device = route.device.map(|device| self.facts.device_text(device));
         match route.kind {
+            RouteKind::Local if self.past_vrf().is_some() => {
+                steps.found(
+                    Stage::Route,
+                    format!(
+                        "{text}: delivered to this host, and past VRF {}",
+                        self.vrf_name()
+                    ),
+                );
+                Ok(())
+            }
             RouteKind::Local => {
                 steps.found(Stage::Route, format!("{text}: delivered to this host"));
                 Ok(())

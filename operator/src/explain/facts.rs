@@ -18,7 +18,7 @@ use crate::compile::{Link, LinkKind, NodeFacts, VrfName};
 pub struct Question {
     /// The VRF it comes through.
     pub vrf: VrfName,
-    /// The client.
+    /// The client. With an address of this host, a process of it whose socket is bound to the VRF.
     pub from: IpAddr,
     /// What it wants to reach.
     pub to: SocketAddr,
@@ -100,7 +100,8 @@ pub struct Facts {
     pub down: BTreeSet<u32>,
     /// The policy database of the packet's family, in the kernel's order.
     pub rules: Vec<PolicyRule>,
-    /// What the kernel does with a packet of the VRF for the destination. `None` without the VRF.
+    /// What the kernel does with a packet of the VRF for the destination, or of a socket that is bound to the VRF
+    /// where the client is on this host. `None` without the VRF.
     pub arrival: Option<Answer>,
     /// Routes that end a look-up (`unreachable` and kin) and hold the destination, of the tables that the
     /// rules name. Asked for only when the kernel knows no way.
@@ -241,6 +242,8 @@ impl Processes {
 pub(super) struct Vrf<'a> {
     pub(super) link: &'a Link,
     pub(super) table: u32,
+    /// The client is a process of this host, bound to the VRF.
+    pub(super) local_client: bool,
 }
 
 impl Facts {

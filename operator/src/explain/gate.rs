@@ -30,6 +30,10 @@ impl Case<'_> {
             );
             return Ok(Passage::default());
         };
+        if self.past_vrf().is_some() {
+            steps.found(Stage::Gate, "step 1: not through a VRF: passes");
+            return Ok(Passage::default());
+        }
         let ifindex = self.vrf.link.ifindex;
         let Some(vrf) = gate.vrfs.iter().find(|vrf| vrf.ifindex == ifindex) else {
             steps.found(

@@ -162,6 +162,7 @@ impl Case<'_> {
             question: self.question,
             vrf: self.vrf.link.ifindex,
             slave: self.slave,
+            past_vrf: self.past_vrf(),
         }
     }
 
@@ -228,6 +229,9 @@ impl Case<'_> {
         self.route(steps)?;
         let passage = self.gate(steps)?;
         let taken = self.socket(steps)?;
+        if self.past_vrf().is_some() {
+            return Err(self.answer_past_vrf(steps));
+        }
         self.reply(taken.socket, passage.rule, steps)?;
         let advice = [passage.advice, taken.advice]
             .into_iter()

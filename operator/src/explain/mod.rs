@@ -3,15 +3,20 @@
 //! Plain values in, plain values out, as in [`compile`](crate::compile). Nothing here asks the kernel: its
 //! answers arrive as [`Facts`], and the gate, as it is in force, as the loader's plain values.
 
+mod access;
 mod arrival;
+mod beyond;
 mod clashes;
 mod facts;
 mod gate;
 mod judge;
+mod local;
 mod policy;
 mod reply;
 mod sockets;
 
+pub use access::{Access, Closed, closed};
+pub use beyond::{end_of_table, goes_on};
 pub use clashes::{Clash, Party, clashes};
 pub use facts::{
     Answer, Facts, NoWay, Processes, Question, QuestionError, Replies, RouteFact, RouteKind,

@@ -23,7 +23,7 @@ pub struct PolicyRule {
     pub to: Option<IpNet>,
     /// `iif`
     pub input: Option<String>,
-    /// `oif`: never met by a packet that comes in.
+    /// `oif`: never met by a packet that comes in from outside.
     pub output: Option<String>,
     /// `fwmark`, and its mask.
     pub mark: Option<(u32, u32)>,
@@ -88,11 +88,16 @@ impl PolicyRule {
         } = self;
         let inside =
             |net: &Option<IpNet>, address: IpAddr| net.is_none_or(|net| net.contains(&address));
+        // The kernel has put the VRF in the place of the slave by now. What this host sends comes in by `lo`.
+        let (way_in, way_out) = if vrf.local_client {
+            ("lo", Some(&vrf.link.name))
+        } else {
+            (vrf.link.name.as_str(), None)
+        };
         let met = inside(from, question.from)
             && inside(to, question.to.ip())
-            // The kernel has put the VRF in the place of the slave by now.
-            && input.as_ref().is_none_or(|input| *input == vrf.link.name)
-            && output.is_none()
+            && input.as_ref().is_none_or(|input| input == way_in)
+            && output.as_ref().is_none_or(|output| Some(output) == way_out)
             // Nobody has marked this packet, as far as is known.
             && mark.is_none_or(|(mark, mask)| mark & mask == 0)
             && !special

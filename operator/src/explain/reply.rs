@@ -20,7 +20,8 @@ impl Case<'_> {
     /// The socket that takes the packet.
     pub(super) fn socket(&self, steps: &mut Steps) -> Result<Taken<'_>, End> {
         let lookup = self.lookup();
-        let accept = self.facts.accepts(self.question.protocol);
+        // What comes past the VRF is for unbound sockets as ever.
+        let accept = self.past_vrf().is_some() || self.facts.accepts(self.question.protocol);
         let Some(socket) = lookup.winner(accept) else {
             return Err(self.nobody(steps));
         };
@@ -41,7 +42,8 @@ impl Case<'_> {
                 ));
             }
         }
-        if self.facts.gate.is_none() && socket.device.is_none() {
+        let open_to_vrfs = self.past_vrf().is_none() && socket.device.is_none();
+        if self.facts.gate.is_none() && open_to_vrfs {
             advice.push(format!(
                 "{} is 1 without a gate, so every unbound socket is open to every VRF: `vrfgate run` closes \
                  what isn't listed",
@@ -280,7 +282,7 @@ impl Case<'_> {
 
     /// Whether refusals and ICMP errors arrive: they leave by the VRF's table.
     pub(super) fn errors_arrive(&self) -> bool {
-        self.leads_on(self.facts.replies.vrf.as_ref())
+        self.past_vrf().is_none() && self.leads_on(self.facts.replies.vrf.as_ref())
     }
 
     pub(super) fn main_leads_back(&self) -> bool {

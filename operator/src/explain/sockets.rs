@@ -14,6 +14,8 @@ pub(super) struct Lookup<'a> {
     pub(super) vrf: u32,
     /// The slave it came in by, as far as is known.
     pub(super) slave: Option<u32>,
+    /// The device whose address is asked, where the packet comes from this very host and past the VRF.
+    pub(super) past_vrf: Option<u32>,
 }
 
 impl<'a> Lookup<'a> {
@@ -66,6 +68,9 @@ impl<'a> Lookup<'a> {
 
     /// Whether a socket bound to a device gets the packet (`inet_bound_dev_eq`).
     fn hears(&self, device: u32) -> bool {
+        if let Some(holder) = self.past_vrf {
+            return device == holder;
+        }
         device == self.vrf
             || self.slave.map_or_else(
                 || self.facts.is_inside(device, self.vrf),

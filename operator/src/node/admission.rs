@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use vrfgate_ebpf::{Mode, Needs, Opening, Protocol, Rule, RuleSet, Vrf};
+use vrfgate_ebpf::{Capacity, Mode, Needs, Opening, Protocol, Rule, RuleSet, Vrf};
 
 use super::Reason;
 use crate::compile::{
@@ -95,6 +95,14 @@ impl Admission {
             why,
         });
     }
+}
+
+/// What of these leaks would go into force by a gate that is yet to come, and what wouldn't.
+#[must_use]
+pub fn would_admit(leaks: &[Leak], facts: &NodeFacts) -> (Vec<Leak>, Vec<Refused>) {
+    let Admission { leaks, refused } =
+        Admission::without_conflicts(leaks).fit(facts, Capacity::default().room());
+    (leaks, refused)
 }
 
 /// What a gate has to hold.

@@ -1,8 +1,8 @@
 //! Keeps the gate of one namespace in line with leaks and facts.
 
 use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, Mended, Netns, OtherProgram, RuleSet, SharedPort, SharedPorts,
-    Store,
+    Capacity, Changes, Error, Gate, L3mdevAccept, Mended, Netns, OtherProgram, RuleSet, SharedPort,
+    SharedPorts, Store,
 };
 
 use super::admission::{Admission, Refused, rule_set};
@@ -41,15 +41,24 @@ pub struct Outcome {
 impl Engine {
     /// An engine that has not looked at its namespace yet.
     #[must_use]
-    pub fn new(store: Store, netns: Netns, shared_ports: SharedPorts) -> Self {
+    pub fn new(store: Store, netns: Netns) -> Self {
         Self {
             store,
             netns,
-            shared_ports,
+            shared_ports: SharedPorts::Refuse,
             gate: None,
             lost: None,
             asked: Vec::new(),
             compatible: Admission::default(),
+        }
+    }
+
+    /// The same, with something else to be done while shared TCP ports are in the way.
+    #[must_use]
+    pub fn on_shared_ports(self, shared_ports: SharedPorts) -> Self {
+        Self {
+            shared_ports,
+            ..self
         }
     }
 
@@ -159,6 +168,12 @@ impl Engine {
     #[must_use]
     pub fn has_gate(&self) -> bool {
         self.gate.is_some()
+    }
+
+    /// What the sysctls were before the gate; `None` while there is none.
+    #[must_use]
+    pub fn former(&self) -> Option<L3mdevAccept> {
+        self.gate.as_ref().map(Gate::former)
     }
 
     /// Looks whether the gate is still in force, and puts right what else was done to it. When the gate isn't

@@ -70,8 +70,8 @@ pub struct Watcher {
 /// What has changed in a namespace, as far as it matters before everything is looked at again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// VRF devices that are new, or told of again.
-    pub vrfs: Vec<Link>,
+    /// Devices that are new, or told of again: a VRF and its slaves are open until the gate knows them.
+    pub links: Vec<Link>,
     /// Policy rules came or went.
     pub rules: bool,
 }
@@ -210,8 +210,8 @@ impl Watcher {
     /// is lost and a new [`Watcher`] is needed.
     pub async fn changed(&mut self) -> Option<Change> {
         let mut all = self.changes.next().await?;
-        while let Some(Some(Change { vrfs, rules })) = self.changes.next().now_or_never() {
-            all.vrfs.extend(vrfs);
+        while let Some(Some(Change { links, rules })) = self.changes.next().now_or_never() {
+            all.links.extend(links);
             all.rules |= rules;
         }
         Some(all)
@@ -281,9 +281,10 @@ fn change(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
             (routes::is_ours(route) || local_prefix(route).is_some()).then_some(change)
         }
         RouteNetlinkMessage::NewLink(message) => {
-            change.vrfs.extend(
-                Some(link(message)).filter(|link| matches!(link.kind, LinkKind::Vrf { .. })),
-            );
+            // A bridge tells of its ports, and of itself as if it were one, by messages of another family.
+            if message.header.interface_family == AddressFamily::Unspec {
+                change.links.push(link(message));
+            }
             Some(change)
         }
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => {

@@ -15,8 +15,9 @@ use vrfgate_ebpf::{
 };
 
 use super::{
-    Change, Engine, FactsError, Outcome, Refused, Report, RouteOutcome, Watcher,
+    Change, Engine, FactsError, LeakReport, Outcome, Refused, Report, RouteOutcome, Watcher,
     clashes::warn_of_clashes,
+    closings::Closings,
     report::route_text,
     shared::came_later,
     words::{local_rule_moved, mended, overridden, tell_news},
@@ -37,6 +38,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often reply steering is compared with what it should be: `nf_tables` and policy rules tell nobody of their
 /// changes on the sockets that we listen to, and reading them takes longer than the rest.
 const LOOK_AT_STEERING_EVERY: Duration = Duration::from_secs(1);
+
+/// How often listeners that were open once are looked for again, while there are any.
+const LOOK_AT_CLOSINGS_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the kernel may take to end a namespace that nobody is in any more.
 const ENDING: Duration = Duration::from_secs(30);
@@ -91,6 +95,8 @@ pub struct Keeper {
     /// VRFs whose UDP answers are steered.
     steered: Vec<SteeredVrf>,
     look_at_steering: Instant,
+    closings: Closings,
+    look_at_closings: Instant,
     others: Vec<OtherProgram>,
     /// Mistakes in what was asked for last. They stand until something else is asked for.
     mistakes: Vec<String>,
@@ -135,19 +141,22 @@ impl Keeper {
         let mut due = interval_at(now + look_every, look_every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watcher = Watcher::new(&netns)?;
+        let closings = Closings::of(store, &netns);
         // Of an earlier one, only what nobody else remembers. It may be of a version that wrote other things.
         let before = Report::load(store, &netns).ok().flatten();
         let mut keeper = Self {
             store: store.clone(),
             local_rules: watcher.local_rule_preferences().await?,
             watcher,
-            engine: Engine::new(store.clone(), netns, shared_ports),
+            engine: Engine::new(store.clone(), netns).on_shared_ports(shared_ports),
             leaks,
             facts: NodeFacts::default(),
             routes: Vec::new(),
             steer_mask,
             steered: Vec::new(),
             look_at_steering: now,
+            closings,
+            look_at_closings: now,
             others: Vec::new(),
             mistakes: Vec::new(),
             trouble: None,
@@ -201,8 +210,8 @@ impl Keeper {
     /// Follows what changed, puts right what has to be. What can't be is told in log and report.
     pub async fn attend(&mut self, stir: Stir) {
         match stir {
-            Stir::Changed(Change { vrfs, rules }) => {
-                self.gate_at_once(vrfs);
+            Stir::Changed(Change { links, rules }) => {
+                self.gate_at_once(links);
                 if rules {
                     self.look_at_local_rules().await;
                 }
@@ -274,6 +283,11 @@ impl Keeper {
         if !self.steered.is_empty() && Instant::now() >= self.look_at_steering {
             self.keep_steering().await;
         }
+        if self.closings.any() && Instant::now() >= self.look_at_closings {
+            let mut leaks = self.report.leaks.clone();
+            self.tell_closings(&mut leaks).await;
+            self.write_report(|report| report.leaks = leaks);
+        }
         // Also when it could not be put in at the last try.
         let absent = !self.engine.has_gate() || self.waits.is_some();
         if absent && Instant::now() >= self.retry_at {
@@ -319,6 +333,21 @@ impl Keeper {
         }
     }
 
+    /// Says in the reports of leaks which listeners were open until they came.
+    async fn tell_closings(&mut self, leaks: &mut [LeakReport]) {
+        self.look_at_closings = Instant::now() + LOOK_AT_CLOSINGS_EVERY;
+        let former = self.engine.former().unwrap_or_default();
+        let netns = self.engine.netns().clone();
+        let looked = self
+            .closings
+            .look(&self.watcher, &netns, &self.facts, former)
+            .await;
+        if let Err(error) = looked {
+            warn!("looking for listeners that leaks close: {error}");
+        }
+        self.closings.tell(leaks);
+    }
+
     async fn keep_steering(&mut self) {
         self.look_at_steering = Instant::now() + LOOK_AT_STEERING_EVERY;
         let kept = self
@@ -336,28 +365,21 @@ impl Keeper {
         }
     }
 
-    /// Lets the gate know of new VRFs before everything else is looked at, so that they are open for as short
-    /// as can be. What the last look at everything knows is enough for that; the next follows at once.
-    fn gate_at_once(&mut self, vrfs: Vec<Link>) {
-        let mut news = false;
-        for vrf in vrfs {
-            if self.facts.links.contains(&vrf) {
-                continue;
-            }
-            self.facts
-                .links
-                .retain(|link| link.ifindex != vrf.ifindex && link.name != vrf.name);
-            self.facts.links.push(vrf);
-            news = true;
+    /// Lets the gate know of new VRFs and slaves before everything else is looked at, so that they are open for as
+    /// short as can be. What the last look at everything knows is enough for that; the next follows at once.
+    fn gate_at_once(&mut self, links: Vec<Link>) {
+        let mut concerned = false;
+        for link in links {
+            concerned |= self.facts.update_link(link);
         }
-        if !news {
+        if !concerned {
             return;
         }
         // Whatever is set again on the way would go untold.
         self.mend();
         if let Err(error) = self.put_into_gate() {
             // The look at everything reports what is still wrong then.
-            warn!("gating a new VRF of {}: {error}", self.netns());
+            warn!("gating a new VRF or slave of {}: {error}", self.netns());
         }
     }
 
@@ -436,8 +458,9 @@ impl Keeper {
         }
         self.steered.clone_from(&desired.steered);
         let mistakes = self.mistakes.clone();
-        let report = Report::new(&self.leaks, &refused, &desired, &outcome, &self.facts);
+        let mut report = Report::new(&self.leaks, &refused, &desired, &outcome, &self.facts);
         self.waits = None;
+        self.tell_closings(&mut report.leaks).await;
         self.remember_routes(desired.routes, &outcome);
         self.write_report(|last| {
             last.leaks = report.leaks;
@@ -480,6 +503,8 @@ impl Keeper {
                 changes.removed
             );
         }
+        let former = self.engine.former().unwrap_or_default();
+        self.closings.follow(&desired, former);
         Ok((desired, refused))
     }
 

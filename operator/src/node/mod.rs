@@ -5,6 +5,7 @@
 
 mod admission;
 mod clashes;
+mod closings;
 mod engine;
 mod facts;
 mod files;
@@ -21,8 +22,9 @@ mod shared;
 mod steer;
 mod words;
 
-pub use admission::Refused;
+pub use admission::{Refused, would_admit};
 pub use clashes::port_clashes;
+pub use closings::{closings, why_open};
 pub use engine::{Engine, Outcome};
 pub use facts::{Change, FactsError, Watcher};
 pub use files::LeakFiles;
@@ -30,7 +32,7 @@ pub use hand_over::{Offer, ask_to_hand_over};
 pub use keeper::{KeepError, Keeper, Settings, Stir};
 pub use leftovers::collect_leftovers;
 pub use metrics::GateMetrics;
-pub use probe::{ProbeError, probe};
+pub use probe::{OpenEnd, ProbeError, probe};
 pub use repairs::{Repair, Repairs};
 pub use report::{
     LeakReport, LeakState, Reason, Report, RouteReport, RouteState, SteeredVrfReport,

@@ -22,6 +22,9 @@ use crate::{
 };
 
 mod answers;
+mod beyond;
+
+pub use beyond::OpenEnd;
 
 /// Why a packet's facts could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +66,12 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
     let rules = watcher.policy_rules(question).await?;
     let (mut arrival, mut dead_ends, mut replies) = (None, Vec::new(), Replies::default());
     if let Some((ifindex, table)) = vrf {
-        let answer = watcher.route(Lookup::arrival(question, ifindex)).await?;
+        let lookup = if node.is_own(question.from, ifindex) {
+            Lookup::sent(question, ifindex)
+        } else {
+            Lookup::arrival(question, ifindex)
+        };
+        let answer = watcher.route(lookup).await?;
         if let Answer::None(_) = answer {
             let tables = rules.iter().filter_map(|rule| match rule.action {
                 RuleAction::Table(other) => Some(other),
@@ -158,6 +166,15 @@ impl Lookup {
             output: None,
             protocol: question.protocol.number(),
             port: Some(question.to.port()),
+        }
+    }
+
+    /// Of a socket on this host that is bound to the VRF.
+    fn sent(question: &Question, vrf: u32) -> Self {
+        Self {
+            input: None,
+            output: Some(vrf),
+            ..Self::arrival(question, vrf)
         }
     }
 

@@ -7,7 +7,7 @@ use vrfgate_ebpf::{Netns, Store, remove_replaced, replace_file};
 
 use super::{Refusal, Refused, RouteOutcome, SteerOutcome, repairs::Repairs};
 use crate::{
-    compile::{Desired, Leak, LeakName, NodeFacts, WaitingReason, WantedRoute, Way},
+    compile::{Desired, Leak, LeakName, NodeFacts, Prefix, WaitingReason, WantedRoute, Way},
     explain::Steered,
 };
 
@@ -377,12 +377,15 @@ pub(super) fn route_text(wanted: &WantedRoute, facts: &NodeFacts) -> String {
     };
     let WantedRoute { leak: _, key, way } = wanted;
     let route = match way {
-        Way::Local { device } => format!(
-            "local {} dev {} table {}",
-            key.prefix.network(),
-            name(*device),
-            key.table
-        ),
+        Way::Local { device } => {
+            let address = key.prefix.network();
+            let to = if key.prefix == Prefix::host(address) {
+                address.to_string()
+            } else {
+                key.prefix.to_string()
+            };
+            format!("local {to} dev {} table {}", name(*device), key.table)
+        }
         Way::Device { device } => {
             format!("{} dev {} table {}", key.prefix, name(*device), key.table)
         }

@@ -71,6 +71,41 @@ fn doctor_fails_and_names_the_cure_when_something_is_missing() {
 }
 
 #[test]
+fn doctor_says_what_leaks_would_do_and_fails_for_their_mistakes_alone() {
+    let sandbox = Sandbox::new();
+    let before = sandbox.sysctls();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    let doctor = || {
+        let mut doctor = sandbox.command("doctor");
+        let output = doctor
+            .arg("-f")
+            .arg(sandbox.path("leaks"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), said)
+    };
+    let (success, said) = doctor();
+    assert!(
+        success && said.contains("note     leak blue waits for VRF BLUE to be created"),
+        "{said}"
+    );
+
+    sandbox.write_leaks(
+        "red.yaml",
+        &leak("red", "RED", 22).replace("port: 22", "port: 70000"),
+    );
+    let (success, said) = doctor();
+    assert!(!success && said.contains("MISTAKE  "), "{said}");
+    assert!(
+        said.contains("red.yaml:") && said.contains("port: 70000 is not a port"),
+        "{said}"
+    );
+    assert!(said.contains("there is no gate yet"), "{said}");
+    assert_eq!(sandbox.sysctls(), before);
+}
+
+#[test]
 fn bits_that_no_mark_can_be_made_of_are_refused_by_the_name_of_the_flag() {
     let sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use tempfile::TempDir;
-use vrfgate_ebpf::{Gate, Mode, SharedPorts};
+use vrfgate_ebpf::{Gate, Mode};
 use vrfgate_operator::{
     api::read_leaks,
     compile::{Link, LinkKind, LocalAddress, NodeFacts},
@@ -54,7 +54,7 @@ spec:
         }],
         prefixes: Vec::new(),
     };
-    let mut engine = Engine::new(sandbox.store(), sandbox.netns(), SharedPorts::Refuse);
+    let mut engine = Engine::new(sandbox.store(), sandbox.netns());
     assert!(engine.reconcile(&leaks, &facts).unwrap().attached);
     assert!(!engine.reconcile(&leaks, &facts).unwrap().attached);
 

@@ -147,7 +147,7 @@ impl Task {
                 },
                 stir = stirred(self.keeper.as_mut()) => {
                     if stir == Stir::Gone {
-                        self.leave().await;
+                        Box::pin(self.leave()).await;
                         return;
                     }
                     if let Some(keeper) = &mut self.keeper {

@@ -13,6 +13,11 @@ fn a_service_opens_unicast_prefixes_to_unicast_prefixes() {
 }
 
 #[test]
+fn a_service_has_an_address_of_the_family_of_a_source() {
+    assert_all_refused(cases::FAMILIES);
+}
+
+#[test]
 fn services_of_a_leak_open_nothing_twice() {
     assert_all_refused(cases::OVERLAPS);
 }

@@ -14,7 +14,12 @@ pub const REFUSED_BY_THE_API_SERVER: &[&[Row]] = &[
     RETURN_ROUTES,
     SERVICES,
     PREFIXES,
+    FAMILIES,
 ];
+
+/// What has a meaning in a cluster only, and is refused there by API server and controller alike.
+#[allow(dead_code)]
+pub const REFUSED_IN_A_CLUSTER: &[&[Row]] = &[SELECTORS, BESIDE_PODS, REFERENCES];
 
 /// What its rules can't tell: see `api/rules.rs`.
 #[allow(dead_code)]
@@ -35,6 +40,7 @@ pub const VRF_NAMES: &[Row] = &[
     Row("vrf: 'a b'", "spec.vrf", "contains ' '"),
     Row("vrf: \"a\\tb\"", "spec.vrf", "contains '\\t'"),
     Row("vrf: ..", "spec.vrf", "cannot name a network device"),
+    Row("vrf: lo", "spec.vrf", "never a VRF"),
     Row("vrf: 10", "spec.vrf", "must be text; write \"10\""),
     Row("vrf: true", "spec.vrf", "must be text; write \"true\""),
     Row("vrf: [BLUE]", "spec.vrf", "must be text, not a list"),
@@ -167,6 +173,16 @@ pub const ROUTES: &[Row] = &[
         "is the VRF that the route leads out of",
     ),
     Row(
+        "vrf: BLUE, routes: [{prefix: 192.0.2.0/24, device: ''}]",
+        "spec.routes[0].device",
+        "must not be empty",
+    ),
+    Row(
+        "vrf: BLUE, routes: [{prefix: 0.0.0.0/0, device: lo}]",
+        "spec.routes[0].device",
+        "lo leads nowhere but back",
+    ),
+    Row(
         "vrf: BLUE, routes: [{prefix: 192.0.2.0/24, metric: -1}]",
         "spec.routes[0].metric",
         "-1 is not a route metric (0-4294967295)",
@@ -214,6 +230,21 @@ pub const RETURN_ROUTES: &[Row] = &[
         "vrf: BLUE, returnRoutes: [{prefix: 10.0.0.0/24, source: 0.0.0.0}]",
         "spec.returnRoutes[0].source",
         "no server can answer from 0.0.0.0",
+    ),
+    Row(
+        "vrf: BLUE, returnRoutes: [{prefix: 10.0.0.0/24, source: 127.0.0.1}]",
+        "spec.returnRoutes[0].source",
+        "no server can answer from 127.0.0.1",
+    ),
+    Row(
+        "vrf: BLUE, returnRoutes: [{prefix: '2001:db8::/32', source: '::1'}]",
+        "spec.returnRoutes[0].source",
+        "no server can answer from ::1",
+    ),
+    Row(
+        "vrf: BLUE, returnRoutes: [{prefix: 127.0.0.0/8, source: 192.0.2.1}]",
+        "spec.returnRoutes[0].prefix",
+        "is loopback, where no client is",
     ),
     Row(
         "vrf: BLUE, returnRoutes: [{prefix: 10.0.0.0/8, source: 192.0.2.1}, {prefix: 10.0.0.0/8, source: 192.0.2.2}]",
@@ -377,6 +408,170 @@ pub const PREFIXES: &[Row] = &[
     ),
 ];
 
+/// Sources that no packet to any address of the service could have.
+pub const FAMILIES: &[Row] = &[
+    Row(
+        "vrf: BLUE, services: [{name: a, protocol: TCP, port: 1, addresses: [192.0.2.1/32], sources: ['2001:db8::/32']}]",
+        "spec.services[0].sources",
+        "none is of the address family of any of addresses",
+    ),
+    Row(
+        "vrf: BLUE, services: [{name: a, protocol: TCP, port: 1, addresses: ['2001:db8::1/128', '2001:db8::2/128'],
+                                sources: [10.0.0.0/8, 0.0.0.0/0]}]",
+        "spec.services[0].sources",
+        "none is of the address family of any of addresses",
+    ),
+    Row(
+        "vrf: BLUE, routes: [{prefix: 192.0.2.0/24}, {prefix: 198.51.100.0/24}], services: [
+            {name: a, protocol: TCP, port: 1}, {name: b, protocol: TCP, port: 2, sources: ['2001:db8::/32']}]",
+        "spec.services[1].sources",
+        "none is of the address family of any of routes",
+    ),
+];
+
+/// Selectors that nothing can evaluate.
+pub const SELECTORS: &[Row] = &[
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: role, operator: Foo, values: [edge]}]}",
+        "spec.nodeSelector.matchExpressions[0].operator",
+        "\"Foo\" must be In, NotIn, Exists or DoesNotExist",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: role, operator: ''}]}",
+        "spec.nodeSelector.matchExpressions[0].operator",
+        "must be In, NotIn, Exists or DoesNotExist",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: a, operator: Exists}, {key: role, operator: In}]}",
+        "spec.nodeSelector.matchExpressions[1].values",
+        "is required by the operator In",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: role, operator: NotIn, values: []}]}",
+        "spec.nodeSelector.matchExpressions[0].values",
+        "is required by the operator NotIn",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: role, operator: Exists, values: [edge]}]}",
+        "spec.nodeSelector.matchExpressions[0].values",
+        "must be empty with the operator Exists",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: role, operator: DoesNotExist, values: ['']}]}",
+        "spec.nodeSelector.matchExpressions[0].values",
+        "must be empty with the operator DoesNotExist",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: 'a role', operator: Exists}]}",
+        "spec.nodeSelector.matchExpressions[0].key",
+        "\"a role\" is no key of a label",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: '', operator: Exists}]}",
+        "spec.nodeSelector.matchExpressions[0].key",
+        "is no key of a label",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: Example.org/role, operator: Exists}]}",
+        "spec.nodeSelector.matchExpressions[0].key",
+        "before the slash belong",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: example.org/a/b, operator: Exists}]}",
+        "spec.nodeSelector.matchExpressions[0].key",
+        "is no key of a label",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{operator: Exists,
+         key: a234567890123456789012345678901234567890123456789012345678901234}]}",
+        "spec.nodeSelector.matchExpressions[0].key",
+        "write 1 to 63 letters",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchExpressions: [{key: role, operator: In, values: [edge, 'an edge']}]}",
+        "spec.nodeSelector.matchExpressions[0].values[1]",
+        "\"an edge\" is no value of a label",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchLabels: {'a role': edge}}",
+        "spec.nodeSelector.matchLabels",
+        "\"a role\" is no key of a label",
+    ),
+    Row(
+        "vrf: BLUE, nodeSelector: {matchLabels: {role: -edge}}",
+        "spec.nodeSelector.matchLabels.role",
+        "\"-edge\" is no value of a label",
+    ),
+    Row(
+        "vrf: BLUE, pods: {namespaceSelector: {matchExpressions: [{key: role, operator: Gt, values: ['1']}]}}",
+        "spec.pods.namespaceSelector.matchExpressions[0].operator",
+        "\"Gt\" must be",
+    ),
+    Row(
+        "vrf: BLUE, pods: {podSelector: {matchLabels: {'app!': upf}}}",
+        "spec.pods.podSelector.matchLabels",
+        "\"app!\" is no key of a label",
+    ),
+];
+
+/// What says nothing of pods.
+pub const BESIDE_PODS: &[Row] = &[
+    Row(
+        "vrf: BLUE, pods: {}, nodeSelector: {matchLabels: {role: edge}}",
+        "spec.nodeSelector",
+        "must not stand beside pods",
+    ),
+    Row(
+        "vrf: BLUE, pods: {podSelector: {}}, routes: [{prefix: 192.0.2.0/24}]",
+        "spec.routes",
+        "must not stand beside pods",
+    ),
+    Row(
+        "vrf: BLUE, pods: {}, returnRoutes: [{prefix: 10.0.0.0/24, source: 192.0.2.1}]",
+        "spec.returnRoutes",
+        "must not stand beside pods",
+    ),
+    Row(
+        "vrf: BLUE, pods: {}, replies: Steer",
+        "spec.replies",
+        "must not stand beside pods",
+    ),
+    Row(
+        "vrf: BLUE, pods: {}, services: [{name: web, serviceRef: {namespace: web, name: frontend}}]",
+        "spec.services",
+        "pods have their own",
+    ),
+];
+
+/// Services that can't be.
+pub const REFERENCES: &[Row] = &[
+    Row(
+        "vrf: BLUE, services: [{name: web, serviceRef: {namespace: Web, name: frontend}}]",
+        "spec.services[0].serviceRef.namespace",
+        "lower-case",
+    ),
+    Row(
+        "vrf: BLUE, services: [{name: web, serviceRef: {namespace: '', name: frontend}}]",
+        "spec.services[0].serviceRef.namespace",
+        "must not be empty",
+    ),
+    Row(
+        "vrf: BLUE, services: [{name: web, serviceRef: {namespace: web, name: front.end}}]",
+        "spec.services[0].serviceRef.name",
+        "lower-case",
+    ),
+    Row(
+        "vrf: BLUE, services: [{name: web, serviceRef: {namespace: web, name: frontend, ports: [http, HTTP_2]}}]",
+        "spec.services[0].serviceRef.ports[1]",
+        "lower-case",
+    ),
+    Row(
+        "vrf: BLUE, services: [{name: web, serviceRef: {namespace: web, name: frontend, ports: [http, http]}}]",
+        "spec.services[0].serviceRef.ports[1]",
+        "is there already",
+    ),
+];
+
 /// Names that the kernel refuses for a byte inside of a character.
 pub const UNUSUAL_DEVICE_NAMES: &[Row] = &[Row("vrf: voilà", "spec.vrf", "contains 'à'")];
 
@@ -407,7 +602,28 @@ pub const ACCEPTED: &[&str] = &[
     "vrf: BLUE, returnRoutes: [{prefix: 10.0.0.0/24, source: 192.0.2.1}, {prefix: '::/0', source: '2001:db8::1'}]",
     "vrf: BLUE, replies: Steer, services: [{name: dns, protocol: UDP, port: 53, addresses: [0.0.0.0/0, '::/0']}]",
     "vrf: BLUE, services: [{name: all, protocol: TCP, port: 1, endPort: 65535, addresses: [192.0.2.1/32]}]",
+    "vrf: BLUE, routes: [{prefix: 192.0.2.0/24, metric: 0}], nodeSelector: {}",
+    "vrf: BLUE, services: [
+        {name: all, protocol: TCP, port: 22, addresses: [0.0.0.0/0, '::/0']},
+        {name: own, protocol: TCP, port: 22, addresses: [127.0.0.0/8, 169.254.20.10/32, 'fe80::/10'],
+         sources: ['fe80::/10']}]",
     "vrf: BLUE, routes: [{prefix: 192.0.2.0/24}], services: [
         {name: ssh, protocol: TCP, port: 22, endPort: 22, sources: [10.0.0.0/8, '2001:db8::/32']},
         {name: ssh-udp, protocol: UDP, port: 22}]",
+];
+
+/// Specs that are right in a cluster.
+#[allow(dead_code)]
+pub const ACCEPTED_IN_A_CLUSTER: &[&str] = &[
+    "vrf: BLUE, services: [{name: web, serviceRef: {namespace: web, name: frontend, ports: [http]}}]",
+    "vrf: BLUE, services: [{name: web, sources: [10.0.0.0/8], serviceRef: {namespace: web, name: 2nd}}]",
+    "vrf: BLUE, nodeSelector: {matchLabels: {role: edge, example.org/Zone_a.b: ''},
+     matchExpressions: [
+        {key: a, operator: Exists}, {key: b, operator: DoesNotExist, values: []},
+        {key: node-role.kubernetes.io/control-plane, operator: NotIn, values: ['', Yes_1.2-3]},
+        {key: a23456789012345678901234567890123456789012345678901234567890123, operator: In, values: [
+            a23456789012345678901234567890123456789012345678901234567890123]}]}",
+    "vrf: BLUE, pods: {}, routes: [], returnRoutes: [], replies: Route",
+    "vrf: BLUE, pods: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: tenant}}, podSelector: {}},
+     services: [{name: a, protocol: TCP, port: 1, addresses: [0.0.0.0/0, '::/0']}]",
 ];

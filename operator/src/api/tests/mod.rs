@@ -6,6 +6,7 @@ mod bad_services;
 mod cases;
 mod crd;
 mod good_files;
+mod in_a_cluster;
 mod properties;
 
 use self::cases::Row;

@@ -49,6 +49,9 @@ proptest! {
         addresses in proptest::collection::btree_set(prefix(), 1..8),
         sources in proptest::collection::btree_set(prefix(), 0..8),
     ) {
+        let family = |prefix: &Prefix| prefix.network().is_ipv4();
+        let meet = |source| addresses.iter().any(|address| family(address) == family(source));
+        prop_assume!(sources.is_empty() || sources.iter().any(meet), "nobody could use the service");
         let last = first.saturating_add(more);
         let list = |prefixes: &std::collections::BTreeSet<Prefix>| {
             prefixes.iter().map(|prefix| format!("'{prefix}'")).collect::<Vec<_>>().join(", ")

@@ -20,7 +20,13 @@ use super::{
 };
 use crate::compile::{FleetLeak, Leak, LeakName, PodSelector, Replies, VrfName};
 
+/// The device that every namespace has, and that is in no VRF.
+const LOOPBACK: &str = "lo";
+
 /// Where an object was found decides what it may say.
+///
+/// What can mean nothing, and does no harm, is refused where a person reads of it. A node that was given it, maybe by
+/// an older controller, goes on with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// A file of a machine without Kubernetes.
@@ -73,6 +79,12 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
 
     let name = parse_name(leak, &mut errors);
     let vrf_name = errors.keep(&spec.field("vrf"), VrfName::from_str(vrf));
+    if vrf == LOOPBACK && place != Place::Node {
+        errors.add(
+            &spec.field("vrf"),
+            "lo is the loopback device, and never a VRF",
+        );
+    }
     if place == Place::Machine {
         refuse_cluster_placement(&spec, node_selector.as_ref(), pods.as_ref(), &mut errors);
     }
@@ -83,12 +95,12 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
     );
     let pod_selector = parse_pods(&spec.field("pods"), pods.as_ref(), &mut errors);
     let mode = errors.keep(&spec.field("mode"), words::parse(mode, &words::MODES));
-    let leak_routes = routes::parse_routes(&spec, vrf, routes, &mut errors);
+    let leak_routes = routes::parse_routes(&spec, vrf, routes, place, &mut errors);
     let replies = errors.keep(
         &spec.field("replies"),
         words::parse(replies, &words::REPLIES),
     );
-    let return_routes = routes::parse_return_routes(&spec, return_routes, &mut errors);
+    let return_routes = routes::parse_return_routes(&spec, return_routes, place, &mut errors);
     if replies == Some(Replies::Steer) && !return_routes.is_empty() {
         errors.add(
             &spec.field("returnRoutes"),
@@ -101,10 +113,12 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
     };
     let services = services::parse_services(&spec, services, &defaults, place, &mut errors);
 
-    if place == Place::Cluster && pods.is_some() && !services.references.is_empty() {
-        errors.add(
-            &spec.field("services"),
-            "serviceRef stands for ports of the node itself, and pods have their own: list port and protocol",
+    if place == Place::Cluster && pods.is_some() {
+        refuse_beside_pods(
+            &spec,
+            &leak.spec,
+            !services.references.is_empty(),
+            &mut errors,
         );
     }
 
@@ -183,6 +197,45 @@ fn refuse_cluster_placement(
             &spec.field("pods"),
             "needs Kubernetes; without it, name the network namespace with --netns",
         );
+    }
+}
+
+/// What says something of a node or its routes, and nothing of pods.
+fn refuse_beside_pods(
+    path: &FieldPath,
+    spec: &VrfLeakSpec,
+    any_reference: bool,
+    errors: &mut Errors,
+) {
+    let beside = [
+        (
+            "nodeSelector",
+            spec.node_selector.is_some(),
+            "must not stand beside pods: the pods that it selects may be on any node",
+        ),
+        (
+            "routes",
+            !spec.routes.is_empty(),
+            "must not stand beside pods, where nothing is routed: give each service its addresses",
+        ),
+        (
+            "returnRoutes",
+            !spec.return_routes.is_empty(),
+            "must not stand beside pods, where nothing is routed",
+        ),
+        (
+            "replies",
+            spec.replies == words::STEER,
+            "Steer must not stand beside pods, where nothing is routed",
+        ),
+        (
+            "services",
+            any_reference,
+            "serviceRef stands for ports of the node itself, and pods have their own: list port and protocol",
+        ),
+    ];
+    for (field, _, why) in beside.into_iter().filter(|(_, given, _)| *given) {
+        errors.add(&path.field(field), why);
     }
 }
 

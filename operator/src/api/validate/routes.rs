@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, str::FromStr};
 
-use super::errors::Errors;
+use super::{LOOPBACK, Place, errors::Errors};
 use crate::{
     api::{
         field::FieldPath,
@@ -17,6 +17,7 @@ pub fn parse_routes(
     spec: &FieldPath,
     vrf: &str,
     routes: &[RouteSpec],
+    place: Place,
     errors: &mut Errors,
 ) -> Vec<Route> {
     let list = spec.field("routes");
@@ -26,7 +27,7 @@ pub fn parse_routes(
         .enumerate()
         .filter_map(|(index, route)| {
             let path = list.index(index);
-            let route = parse_route(&path, vrf, route, errors)?;
+            let route = parse_route(&path, vrf, route, place, errors)?;
             Some((path.field("prefix"), route))
         })
         .collect();
@@ -42,6 +43,7 @@ fn parse_route(
     path: &FieldPath,
     vrf: &str,
     route: &RouteSpec,
+    place: Place,
     errors: &mut Errors,
 ) -> Option<Route> {
     let RouteSpec {
@@ -52,11 +54,13 @@ fn parse_route(
     let prefix = errors.keep(&path.field("prefix"), Prefix::from_str(prefix));
     let device = match device {
         None => Some(None),
-        Some(device) => parse_device(&path.field("device"), vrf, device, errors).map(Some),
+        Some(device) => parse_device(&path.field("device"), vrf, device, place, errors).map(Some),
     };
     let metric = match metric {
         None => Some(None),
-        Some(metric) => parse_metric(&path.field("metric"), *metric, errors).map(Some),
+        // 0 asks the kernel for its default, too.
+        Some(metric) => parse_metric(&path.field("metric"), *metric, errors)
+            .map(|metric| Some(metric).filter(|metric| *metric != 0)),
     };
     Some(Route {
         prefix: prefix?,
@@ -69,8 +73,16 @@ fn parse_device(
     path: &FieldPath,
     vrf: &str,
     device: &str,
+    place: Place,
     errors: &mut Errors,
 ) -> Option<DeviceName> {
+    // IPv4 packets that leave by it come in once more, as the host's own: nobody asks the gate then.
+    if device == LOOPBACK && place != Place::Node {
+        return errors.refuse(
+            path,
+            "lo leads nowhere but back: leave it out, local addresses get their routes without a device",
+        );
+    }
     if device == vrf {
         return errors.refuse(
             path,
@@ -90,6 +102,7 @@ fn parse_metric(path: &FieldPath, metric: i64, errors: &mut Errors) -> Option<u3
 pub fn parse_return_routes(
     spec: &FieldPath,
     routes: &[ReturnRouteSpec],
+    place: Place,
     errors: &mut Errors,
 ) -> Vec<ReturnRoute> {
     let list = spec.field("returnRoutes");
@@ -99,7 +112,7 @@ pub fn parse_return_routes(
         .enumerate()
         .filter_map(|(index, route)| {
             let path = list.index(index);
-            let route = parse_return_route(&path, route, errors)?;
+            let route = parse_return_route(&path, route, place, errors)?;
             Some((path.field("prefix"), route))
         })
         .collect();
@@ -114,12 +127,27 @@ pub fn parse_return_routes(
 fn parse_return_route(
     path: &FieldPath,
     route: &ReturnRouteSpec,
+    place: Place,
     errors: &mut Errors,
 ) -> Option<ReturnRoute> {
     let ReturnRouteSpec { prefix, source } = route;
     let prefix = errors.keep(&path.field("prefix"), Prefix::from_str(prefix));
     let source = errors.keep(&path.field("source"), parse_source(source));
     let (prefix, source) = (prefix?, source?);
+    if place != Place::Node {
+        if prefix.network().is_loopback() {
+            errors.add(
+                &path.field("prefix"),
+                format!("{prefix} is loopback, where no client is"),
+            );
+        }
+        if source.is_loopback() {
+            errors.add(
+                &path.field("source"),
+                format!("no server can answer from {source}"),
+            );
+        }
+    }
     if prefix.network().is_ipv4() != source.is_ipv4() {
         return errors.refuse(
             &path.field("source"),

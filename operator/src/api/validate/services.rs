@@ -48,7 +48,7 @@ pub fn parse_services(
         let path = list.index(index);
         if let Some(reference) = &service.service_ref {
             references.extend(parse_reference(&path, service, reference, place, errors));
-        } else if let Some(service) = parse_service(&path, service, defaults, errors) {
+        } else if let Some(service) = parse_service(&path, service, defaults, place, errors) {
             direct.push((path, service));
         }
     }
@@ -74,6 +74,7 @@ fn parse_service(
     path: &FieldPath,
     service: &ServiceSpec,
     defaults: &Defaults,
+    place: Place,
     errors: &mut Errors,
 ) -> Option<Service> {
     let ServiceSpec {
@@ -89,7 +90,20 @@ fn parse_service(
     let sources = parse_prefixes(&path.field("sources"), sources, limits::SOURCES, errors);
     let protocol = parse_protocol(&path.field("protocol"), protocol.as_deref(), errors);
     let ports = parse_ports(path, *port, *end_port, errors);
+    let given = !addresses.is_empty();
     let addresses = parse_addresses(&path.field("addresses"), addresses, defaults, errors);
+    if let (Some(addresses), Some(sources)) = (&addresses, &sources)
+        && place != Place::Node
+        && !any_client(addresses, sources)
+    {
+        let of = if given { "addresses" } else { "routes" };
+        errors.add(
+            &path.field("sources"),
+            format!(
+                "none is of the address family of any of {of}, so no client could use the service"
+            ),
+        );
+    }
     Some(Service {
         name: name?,
         protocol: protocol?,
@@ -97,6 +111,17 @@ fn parse_service(
         addresses: addresses?,
         sources: sources?,
     })
+}
+
+/// Whether a packet could be from one of `sources` and for one of `addresses`: both are of one family.
+fn any_client(addresses: &[Prefix], sources: &[Prefix]) -> bool {
+    let is_ipv4 = |prefix: &Prefix| prefix.network().is_ipv4();
+    let meets = |source: &Prefix| {
+        let mut addresses = addresses.iter();
+        addresses.any(|address| is_ipv4(address) == is_ipv4(source))
+    };
+    // An address that is wrong has its own complaint.
+    sources.is_empty() || addresses.is_empty() || sources.iter().any(meets)
 }
 
 /// Fields that no reference may stand beside are noted everywhere; a machine without Kubernetes has no
@@ -144,6 +169,9 @@ fn parse_reference(
         name: service,
         ports,
     } = reference;
+    if place == Place::Cluster {
+        check_reference(&path.field("serviceRef"), reference, errors);
+    }
     Some(Reference {
         name: name?,
         service: ServiceKey {
@@ -153,6 +181,30 @@ fn parse_reference(
         ports: ports.clone(),
         sources: sources?,
     })
+}
+
+/// Names that no Service, namespace or port can have would be waited for without end.
+fn check_reference(path: &FieldPath, reference: &ServiceRef, errors: &mut Errors) {
+    let ServiceRef {
+        namespace,
+        name,
+        ports,
+    } = reference;
+    for (field, name) in [("namespace", namespace), ("name", name)] {
+        // Both are RFC 1123 labels, as the names of our services are.
+        errors.keep(&path.field(field), ServiceName::from_str(name));
+    }
+    let list = path.field("ports");
+    errors.check_length(&list, ports, limits::SERVICE_REF_PORTS);
+    let ports: Vec<(FieldPath, &str)> = ports
+        .iter()
+        .enumerate()
+        .map(|(index, port)| (list.index(index), port.as_str()))
+        .collect();
+    for (path, port) in &ports {
+        errors.keep(path, ServiceName::from_str(port));
+    }
+    errors.check_distinct(&ports);
 }
 
 fn parse_protocol(

@@ -92,6 +92,24 @@ fn services_of_different_protocols_do_not_meet() {
 }
 
 #[test]
+fn a_wide_prefix_is_not_in_the_way_of_what_it_does_not_mean() {
+    for (wide, narrow) in [
+        ("0.0.0.0/0", "127.0.0.0/8"),
+        ("0.0.0.0/0", "169.254.0.0/16"),
+        ("168.0.0.0/6", "169.254.20.10/32"),
+        ("::/0", "fe80::/10"),
+        ("::/0", "::1/128"),
+    ] {
+        let wide = with_services("a", "BLUE", vec![tcp("ssh", 22, &[wide])]);
+        let narrow = with_services("b", "BLUE", vec![tcp("ssh", 22, &[narrow])]);
+        assert_eq!(told(&[wide.clone(), narrow.clone()]), [""; 0]);
+        assert_eq!(told(&[narrow, wide]), [""; 0]);
+    }
+    let twice = |name| with_services(name, "BLUE", vec![tcp("ssh", 22, &["169.254.0.0/16"])]);
+    assert_eq!(told(&[twice("a"), twice("b")]).len(), 1);
+}
+
+#[test]
 fn leaks_of_a_vrf_agree_on_its_mode() {
     let audit = Leak {
         mode: Mode::Audit,

@@ -32,6 +32,7 @@ fn two_vrfs() -> Host {
         .address("192.0.2.2")
         .address("2001:db8::1")
         .address("fe80::1")
+        .address("169.254.20.10")
         .vrf("BLUE")
         .address("198.51.100.1")
         .slave("blue1", "BLUE")
@@ -74,6 +75,12 @@ fn loopback_and_link_local_addresses_are_opened_only_on_purpose() {
     assert_eq!(opened(&two_vrfs(), "fe80::/10"), ["fe80::1"]);
     assert_eq!(opened(&two_vrfs(), "fe80::1/128"), ["fe80::1"]);
     assert_eq!(opened(&two_vrfs(), "127.0.0.0/8"), ["127.0.0.1"]);
+    for wide in ["168.0.0.0/6", "169.254.0.0/15", "126.0.0.0/7", "fe80::/9"] {
+        assert_eq!(opened(&two_vrfs(), wide), [""; 0], "{wide}");
+    }
+    for narrow in ["169.254.0.0/16", "169.254.20.10/32"] {
+        assert_eq!(opened(&two_vrfs(), narrow), ["169.254.20.10"]);
+    }
     assert_eq!(opened(&two_vrfs(), "::1/128"), ["::1"]);
 }
 
@@ -189,4 +196,20 @@ fn the_whole_of_loopback_is_opened_only_by_a_prefix_wholly_inside_it() {
     let local = "203.0.113.0/24";
     assert_eq!(opened_whole(local, "0.0.0.0/0"), [local]);
     assert_eq!(opened_whole(local, "127.0.0.0/16"), ["127.0.0.0/16"]);
+}
+
+#[test]
+fn of_a_prefix_that_is_local_as_a_whole_link_local_addresses_stay_closed() {
+    assert_eq!(opened_whole("169.254.0.0/16", "0.0.0.0/0"), [""; 0]);
+    assert_eq!(
+        opened_whole("169.254.0.0/16", "169.254.20.0/24"),
+        ["169.254.20.0/24"]
+    );
+    assert_eq!(opened_whole("fe80::/10", "::/0"), [""; 0]);
+    assert_eq!(
+        opened_whole("169.252.0.0/14", "0.0.0.0/0"),
+        ["169.252.0.0/15", "169.255.0.0/16"]
+    );
+    assert_eq!(opened_whole("fe80::/9", "fe80::/9"), ["fec0::/10"]);
+    assert_eq!(opened_whole("fe80::/9", "fe80::/10"), ["fe80::/10"]);
 }

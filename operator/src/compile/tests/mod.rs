@@ -4,8 +4,10 @@ mod conflicts;
 mod expansion;
 mod fleet;
 mod host;
+mod prefixes;
 mod properties;
 mod routes;
+mod slaves;
 mod steer;
 mod waiting;
 

@@ -1,29 +1,38 @@
 //! What holds for every host and every set of leaks.
 
+use std::net::IpAddr;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Host, Leak, LinkKind, LocalAddress, Mode, NodeFacts, Packet, Protocol, Service, Verdict,
-    compile, ip, leak, passes, ports, tcp,
+    Host, Leak, Link, LocalAddress, Mode, NodeFacts, Packet, Protocol, Service, Verdict, compile,
+    ip, leak, passes, ports, tcp,
 };
-use crate::compile::PassReason;
+use crate::compile::{PassReason, Prefix};
 
 const VRFS: [&str; 2] = ["BLUE", "RED"];
-const PREFIXES: [&str; 6] = [
+const PREFIXES: [&str; 10] = [
     "192.0.2.0/24",
     "192.0.2.1/32",
     "198.51.100.0/25",
     "0.0.0.0/0",
     "2001:db8::/32",
     "::/0",
+    "168.0.0.0/6",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "fe80::/10",
 ];
-const ADDRESSES: [&str; 6] = [
+const ADDRESSES: [&str; 9] = [
     "192.0.2.1",
     "192.0.2.2",
     "198.51.100.1",
     "198.51.100.200",
     "2001:db8::1",
     "2001:db9::1",
+    "127.0.0.1",
+    "169.254.20.10",
+    "fe80::1",
 ];
 const CLIENTS: [&str; 3] = ["10.0.0.2", "10.9.0.2", "2001:db8:c::2"];
 const SOURCES: [&str; 3] = ["10.0.0.0/24", "10.0.0.0/8", "2001:db8:c::/48"];
@@ -103,9 +112,30 @@ fn packets() -> impl Strategy<Value = Packet> {
         })
 }
 
+/// The VRF that a packet came through: a slave is shown by IPv4 packets that the host sends to itself.
+fn vrf_of(facts: &NodeFacts, packet: Packet) -> Option<&Link> {
+    let shown = &facts.links[packet.ingress as usize - 1];
+    let master = shown.master.filter(|_| packet.local.is_ipv4());
+    let link = master.map_or(shown, |master| &facts.links[master as usize - 1]);
+    link.is_vrf().then_some(link)
+}
+
+/// Of loopback and link-local addresses, only a prefix that lies among them speaks.
+fn means(prefix: Prefix, address: IpAddr) -> bool {
+    let kept = ["127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10"];
+    let kept = kept.map(|range| range.parse::<Prefix>().unwrap());
+    prefix.contains(address)
+        && kept
+            .iter()
+            .filter(|range| range.contains(address))
+            .all(|range| range.covers(prefix))
+}
+
 /// Whether some leak opens `packet`'s port to it, read off the leaks without compiling them.
 fn is_listed(leaks: &[Leak], facts: &NodeFacts, packet: Packet) -> bool {
-    let vrf = &facts.links[packet.ingress as usize - 1];
+    let Some(vrf) = vrf_of(facts, packet) else {
+        return false;
+    };
     // Links 1 (main), and the VRF with the slave that follows it.
     let reachable = [1, vrf.ifindex, vrf.ifindex + 1];
     let is_here = facts
@@ -118,7 +148,7 @@ fn is_listed(leaks: &[Leak], facts: &NodeFacts, packet: Packet) -> bool {
             && service
                 .addresses
                 .iter()
-                .any(|prefix| prefix.contains(packet.local))
+                .any(|prefix| means(*prefix, packet.local))
             && (service.sources.is_empty()
                 || service
                     .sources
@@ -141,19 +171,20 @@ proptest! {
     ) {
         let desired = compile(&leaks, &facts);
         for packet in packets {
-            let link = &facts.links[packet.ingress as usize - 1];
+            let vrf = vrf_of(&facts, packet);
             match desired.decide(packet) {
-                Verdict::Pass(PassReason::NotVrf) => prop_assert_eq!(link.kind, LinkKind::Other),
+                Verdict::Pass(PassReason::NotVrf) => prop_assert_eq!(vrf, None),
                 Verdict::Pass(PassReason::Rule { .. }) => {
                     prop_assert!(is_listed(&leaks, &facts, packet));
                 }
                 Verdict::Pass(PassReason::Audit(_)) => {
                     prop_assert!(!is_listed(&leaks, &facts, packet));
-                    prop_assert!(leaks.iter().filter(|leak| leak.vrf.as_str() == link.name)
+                    let name = &vrf.unwrap().name;
+                    prop_assert!(leaks.iter().filter(|leak| leak.vrf.as_str() == name)
                         .all(|leak| leak.mode == Mode::Audit));
                 }
                 Verdict::Refuse(_) => {
-                    prop_assert!(!is_listed(&leaks, &facts, packet));
+                    prop_assert!(vrf.is_some() && !is_listed(&leaks, &facts, packet));
                 }
             }
         }

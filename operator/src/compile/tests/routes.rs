@@ -103,13 +103,32 @@ fn an_address_that_is_leaked_alone_stays_local_even_with_a_device() {
 }
 
 #[test]
-fn loopback_is_not_leaked_by_a_prefix_that_happens_to_hold_it() {
-    let blue = Leak {
-        routes: vec![route("0.0.0.0/0", None)],
+fn loopback_and_link_local_addresses_are_not_leaked_by_a_prefix_that_happens_to_hold_them() {
+    let host = host()
+        .device("nodelocaldns")
+        .address("169.254.20.10")
+        .address("fe80::1")
+        .local_prefix("169.254.0.0/15");
+    let blue = |prefix| Leak {
+        routes: vec![route(prefix, None)],
         ..leak("blue", "BLUE")
     };
-    let expected = ["10 192.0.2.1/32 local lan", "10 192.0.2.2/32 local lan"];
-    assert_eq!(routes(blue, &host()), expected);
+    assert_eq!(
+        routes(blue("0.0.0.0/0"), &host),
+        [
+            "10 169.255.0.0/16 local nodelocaldns",
+            "10 192.0.2.1/32 local lan",
+            "10 192.0.2.2/32 local lan"
+        ]
+    );
+    assert_eq!(
+        routes(blue("::/0"), &host),
+        ["10 2001:db8:1::1/128 local lan"]
+    );
+    assert_eq!(
+        routes(blue("169.254.20.10/32"), &host),
+        ["10 169.254.20.10/32 local nodelocaldns"]
+    );
 }
 
 #[test]

@@ -50,6 +50,37 @@ fn the_rule_that_decides_is_the_first_that_the_packet_meets() {
 }
 
 #[test]
+fn a_look_up_that_goes_on_beyond_the_vrfs_table_is_told_with_what_ends_it() {
+    let ended = "route add unreachable default metric 4278198272 table 10";
+    let mut facts = good();
+    facts.rules.swap(0, 1);
+    let explanation = verdict(&facts, Verdict::Served);
+    assert!(
+        explanation.steps[1].finding.contains(ended),
+        "{explanation:#?}"
+    );
+
+    facts.arrival = Some(Answer::Route(route(
+        RouteKind::Unicast,
+        MAIN,
+        "203.0.113.0/24",
+        LAN,
+    )));
+    let explanation = facts.explain(&question("203.0.113.9:22/tcp"));
+    assert_eq!(explanation.verdict, Verdict::Forwarded);
+    assert!(
+        explanation.steps[1].finding.contains(ended),
+        "{explanation:#?}"
+    );
+
+    let explanation = verdict(&good(), Verdict::Served);
+    assert!(
+        !explanation.steps[1].finding.contains(ended),
+        "{explanation:#?}"
+    );
+}
+
+#[test]
 fn the_longest_dead_end_of_the_first_table_ends_a_look_up_unless_it_throws() {
     let end = |kind, table, prefix: &str| RouteFact {
         device: None,

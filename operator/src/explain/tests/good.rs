@@ -58,6 +58,7 @@ pub(super) fn gate(mode: Mode, rules: Vec<Rule>) -> GateStatus {
         vrfs: vec![VrfStatus {
             ifindex: BLUE,
             name: "BLUE".into(),
+            slaves: vec![BLUE1, BLUE2],
             mode,
             hits: Hits::default(),
             rules: rules

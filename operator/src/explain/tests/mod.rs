@@ -1,13 +1,16 @@
 //! From made-up facts to verdicts: what the lab can't set up cheaply, and every rule of the judgement.
 
+mod access;
 mod arrival;
+mod beyond;
 mod clashes;
 mod good;
+mod local;
 mod walk;
 
 use std::net::{IpAddr, SocketAddr};
 
-use vrfgate_ebpf::{OpenSocket, Protocol};
+use vrfgate_ebpf::{L3mdevAccept, OpenSocket, Protocol};
 
 use super::*;
 use crate::compile::{Link, LinkKind, LocalAddress, NodeFacts};
