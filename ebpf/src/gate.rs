@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use crate::{
     Capacity, Error, Events, L3mdevAccept, Netns, Protocol, RuleSet, SharedPorts, Store,
-    TestPacket, TestRun, Tracing,
+    TestPacket, TestRun, Tracing, Unlisted,
     attached::{Attached, build, map_error, rebuild},
     encode::Tables,
     error::Doing,
@@ -248,6 +248,12 @@ impl Gate {
     #[must_use]
     pub fn tracing(&self) -> &Tracing {
         self.tracker.tracing()
+    }
+
+    /// Protocols whose sockets the kernel doesn't list, as of the last look.
+    #[must_use]
+    pub fn unlisted(&self) -> &[Unlisted] {
+        self.tracker.unlisted()
     }
 
     /// Puts this version's programs into the place of whatever is there. Rules and counters stay, and there

@@ -4,21 +4,28 @@
 //! and sysctls.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
 };
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6},
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
-use netlink_sys::{SocketAddr as Kernel, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use crate::{Error, Netns, Protocol, error::Doing};
+use crate::{
+    Error, Netns, Protocol,
+    error::Doing,
+    netlink::{self, Malformed, Message, Request, Socket},
+};
+
+/// `<linux/sock_diag.h>`, `<linux/inet_diag.h>`.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const INET_DIAG_SKV6ONLY: u16 = 11;
+/// `struct inet_diag_msg`
+const INET_DIAG_MSG: usize = 72;
 
 /// `TCPF_BOUND_INACTIVE` of the kernel's `include/net/tcp_states.h`: bound, and neither listening nor connected. Older
 /// kernels take it for a state that no socket is in.
@@ -61,26 +68,50 @@ impl OpenSocket {
     }
 }
 
-/// Every TCP listener and every bound UDP socket of a namespace, in no particular order.
+/// What of a namespace's sockets the kernel lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketsInSight {
+    /// Sockets, in no particular order.
+    pub sockets: Vec<OpenSocket>,
+    /// Protocols that the kernel has no lists of. It has such sockets all the same.
+    pub unlisted: Vec<Unlisted>,
+}
+
+/// A protocol whose sockets the kernel does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlisted(pub Protocol);
+
+impl std::error::Error for Unlisted {}
+
+impl fmt::Display for Unlisted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, module, option) = match self.0 {
+            Protocol::Tcp => ("TCP", "tcp_diag", "CONFIG_INET_DIAG"),
+            Protocol::Udp => ("UDP", "udp_diag", "CONFIG_INET_UDP_DIAG"),
+        };
+        write!(
+            f,
+            "the kernel lists no {name} sockets: it has no {module} (modprobe {module}, or boot a kernel with \
+             {option})"
+        )
+    }
+}
+
+/// Every TCP listener and every bound UDP socket of a namespace, in no particular order. Fails where the kernel
+/// doesn't list one of the protocols; see [`sockets_in_sight`].
 ///
 /// A socket that is made or closed meanwhile may or may not be in it.
 pub fn open_sockets(netns: &Netns) -> Result<Vec<OpenSocket>, Error> {
-    let asking = || format!("asking the kernel for the sockets of {netns}");
-    let socket = netns
-        .run(|| netlink_sys::Socket::new(NETLINK_SOCK_DIAG))
-        .and_then(|opened| opened)
-        .doing(asking)?;
-    let mut sockets = Vec::new();
-    // A UDP socket is in the state "closed" until it is connected, then "established".
-    for (protocol, states) in [
-        (Protocol::Tcp, StateFlags::LISTEN),
-        (Protocol::Udp, StateFlags::CLOSE | StateFlags::ESTABLISHED),
-    ] {
-        for id in [SocketId::new_v4(), SocketId::new_v6()] {
-            dump(&socket, protocol, states.clone(), id, &mut sockets).doing(asking)?;
-        }
+    let both = [Protocol::Tcp, Protocol::Udp];
+    let SocketsInSight { sockets, unlisted } = sockets_in_sight(netns, &both)?;
+    match unlisted.first() {
+        None => Ok(sockets),
+        Some(unlisted) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            unlisted.to_string(),
+        ))
+        .doing(|| asking(netns)),
     }
-    Ok(sockets)
 }
 
 /// TCP sockets that hold a port and have no peer: listeners and, from Linux 6.8 on, those that are only bound.
@@ -101,80 +132,148 @@ fn tcp_sockets(
     ports: &[u16],
 ) -> Result<Vec<OpenSocket>, Error> {
     let asking = || format!("asking the kernel for the TCP sockets of {netns}");
-    let socket = netns
-        .run(|| netlink_sys::Socket::new(NETLINK_SOCK_DIAG))
-        .and_then(|opened| opened)
-        .doing(asking)?;
+    let mut socket = open(netns).doing(asking)?;
     let mut sockets = Vec::new();
     for &port in ports {
         for mut id in [SocketId::new_v4(), SocketId::new_v6()] {
             id.source_port = port;
-            dump(&socket, Protocol::Tcp, states.clone(), id, &mut sockets).doing(asking)?;
+            sockets.extend(
+                list(&mut socket, Protocol::Tcp, states.clone(), id)
+                    .map_err(io::Error::from)
+                    .doing(asking)?,
+            );
         }
     }
     Ok(sockets)
 }
 
-fn dump(
-    socket: &netlink_sys::Socket,
+/// As [`open_sockets`], of those among some protocols that the kernel lists. Asking for one that it doesn't list has it
+/// look for a module.
+pub fn sockets_in_sight(netns: &Netns, protocols: &[Protocol]) -> Result<SocketsInSight, Error> {
+    let mut socket = open(netns).doing(|| asking(netns))?;
+    let mut found = SocketsInSight::default();
+    for &protocol in protocols {
+        // A UDP socket is in the state "closed" until it is connected, then "established".
+        let states = match protocol {
+            Protocol::Tcp => StateFlags::LISTEN,
+            Protocol::Udp => StateFlags::CLOSE | StateFlags::ESTABLISHED,
+        };
+        for id in [SocketId::new_v4(), SocketId::new_v6()] {
+            match list(&mut socket, protocol, states.clone(), id) {
+                Ok(sockets) => found.sockets.extend(sockets),
+                // In a word of its own, or as the end of a list that holds nothing.
+                Err(error) if error.errno() == Some(nix::Error::ENOENT) => {
+                    found.unlisted.push(Unlisted(protocol));
+                    break;
+                }
+                Err(error) => return Err(io::Error::from(error)).doing(|| asking(netns)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn asking(netns: &Netns) -> String {
+    format!("asking the kernel for the sockets of {netns}")
+}
+
+fn open(netns: &Netns) -> io::Result<Socket> {
+    Ok(Socket::open(netns, NETLINK_SOCK_DIAG)?)
+}
+
+fn list(
+    socket: &mut Socket,
     protocol: Protocol,
     states: StateFlags,
     any: SocketId,
-    sockets: &mut Vec<OpenSocket>,
-) -> io::Result<()> {
+) -> Result<Vec<OpenSocket>, netlink::Error> {
+    let request = request(protocol.number(), states, any);
+    socket.list(&request, |message| match message.kind {
+        SOCK_DIAG_BY_FAMILY => open_socket(protocol, &message).map(Some),
+        _ => Ok(None),
+    })
+}
+
+fn request(protocol: u8, states: StateFlags, any: SocketId) -> Request {
     let request = InetRequest {
         family: if any.source_address.is_ipv4() {
             AF_INET
         } else {
             AF_INET6
         },
-        protocol: protocol.number(),
+        protocol,
         extensions: ExtensionFlags::empty(),
         states,
         socket_id: any,
     };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send_to(&bytes, &Kernel::new(0, 0), 0)?;
-
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            // Messages begin at multiples of four bytes (NLMSG_ALIGN of <linux/netlink.h>).
-            let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    sockets.push(open_socket(protocol, &response));
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                _ => {}
-            }
-        }
-    }
+    Request::of(&SockDiagMessage::InetRequest(request), 0)
 }
 
-fn open_socket(protocol: Protocol, response: &InetResponse) -> OpenSocket {
-    let id = &response.header.socket_id;
+/// Read as it comes: an attribute that a crate doesn't know how to read spoils nothing.
+fn open_socket(protocol: Protocol, message: &Message<'_>) -> Result<OpenSocket, Malformed> {
+    let [family] = message.field(0)?;
+    let port = |at| message.field(at).map(u16::from_be_bytes);
+    let number = |at| message.field(at).map(u32::from_ne_bytes);
+    let address = |at| -> Result<IpAddr, Malformed> {
+        if family == AF_INET {
+            Ok(message.field::<4>(at)?.into())
+        } else {
+            Ok(message.field::<16>(at)?.into())
+        }
+    };
+    let local = address(8)?;
     // The kernel says nothing of the option for sockets it has no meaning for.
-    let ipv6_only = response.nlas.contains(&Nla::SkV6Only(true));
-    OpenSocket {
+    let mut ipv6_only = false;
+    for attribute in message.attributes(INET_DIAG_MSG) {
+        let attribute = attribute?;
+        if attribute.kind == INET_DIAG_SKV6ONLY {
+            ipv6_only = attribute.u8()? != 0;
+        }
+    }
+    let (peer_port, device) = (port(6)?, number(40)?);
+    Ok(OpenSocket {
         protocol,
-        address: id.source_address.to_canonical(),
-        port: id.source_port,
-        device: (id.interface_id != 0).then_some(id.interface_id),
-        dual_stack: id.source_address.is_ipv6() && id.source_address.is_unspecified() && !ipv6_only,
-        peer: (id.destination_port != 0)
-            .then(|| SocketAddr::new(id.destination_address.to_canonical(), id.destination_port)),
-        cookie: u64::from_ne_bytes(id.cookie),
-        inode: response.header.inode,
+        address: local.to_canonical(),
+        port: port(4)?,
+        device: (device != 0).then_some(device),
+        dual_stack: local.is_ipv6() && local.is_unspecified() && !ipv6_only,
+        peer: match peer_port {
+            0 => None,
+            peer_port => Some(SocketAddr::new(address(24)?.to_canonical(), peer_port)),
+        },
+        cookie: u64::from_ne_bytes(message.field(44)?),
+        inode: number(68)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a protocol that no kernel lists, as it is of UDP where there is no `udp_diag`.
+    #[test]
+    fn a_protocol_without_a_list_is_told_from_one_without_sockets() {
+        let mut socket = Socket::open(&Netns::current().unwrap(), NETLINK_SOCK_DIAG).unwrap();
+        let unknown = request(250, StateFlags::all(), SocketId::new_v4());
+
+        let answer = socket.list(&unknown, |_| Ok(Some(())));
+
+        assert_eq!(answer.unwrap_err().errno(), Some(nix::Error::ENOENT));
+        let sockets = list(
+            &mut socket,
+            Protocol::Udp,
+            StateFlags::CLOSE,
+            SocketId::new_v4(),
+        );
+        assert!(sockets.is_ok(), "the socket is free for the next question");
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_told_by_name() {
+        assert_eq!(
+            Unlisted(Protocol::Udp).to_string(),
+            "the kernel lists no UDP sockets: it has no udp_diag (modprobe udp_diag, or boot a kernel with \
+             CONFIG_INET_UDP_DIAG)"
+        );
     }
 }

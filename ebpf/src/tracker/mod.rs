@@ -23,14 +23,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vrfgate_abi::{ListenerKey, Listeners};
+use vrfgate_abi::{ListenerKey, Listeners, TrackedSocket};
 
 use self::{maps::TrackerMaps, pins::TrackerPins, sync::Patience};
 use crate::{
-    Error, Netns, NetnsId, Store,
+    Error, Netns, NetnsId, OpenSocket, Protocol, SocketsInSight, Store, Unlisted,
     attached::map_error,
     error::{Doing, causes},
-    open_sockets,
+    sockets_in_sight,
     store::{Lock, Pins},
     sys,
 };
@@ -38,6 +38,9 @@ use crate::{
 /// How often sockets are looked at while tracing programs watch them, too: they miss a socket that is bound to
 /// a device after it got its port.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a list is asked for that the kernel doesn't have: each time, it looks for a module.
+const ASK_AGAIN_EVERY: Duration = Duration::from_mins(1);
 
 /// How a gate learns of listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +63,9 @@ pub(crate) struct Tracker {
     suspects: HashSet<u64>,
     /// Counts that were not what the tracked sockets add up to.
     miscounts: HashMap<ListenerKey, Listeners>,
+    /// Protocols that the kernel lists no sockets of, and when it was last asked for them.
+    unlisted: Vec<Unlisted>,
+    asked: Option<Instant>,
 }
 
 impl Tracker {
@@ -90,6 +96,8 @@ impl Tracker {
             looked: None,
             suspects: HashSet::new(),
             miscounts: HashMap::new(),
+            unlisted: Vec::new(),
+            asked: None,
         })
     }
 
@@ -123,6 +131,12 @@ impl Tracker {
     /// Whether a machine's tracker is kept by tracing programs.
     pub(crate) fn is_tracing(store: &Store) -> bool {
         TrackerPins::of(store).have_links()
+    }
+
+    /// Protocols whose sockets can't be looked at: of theirs, only those count that opened before the eyes of the
+    /// tracing programs.
+    pub(crate) fn unlisted(&self) -> &[Unlisted] {
+        &self.unlisted
     }
 
     /// How listeners are learned of.
@@ -164,16 +178,17 @@ impl Tracker {
         };
         let failed = |cause| map_error("comparing with its sockets", netns, cause);
         // Read before the sockets are listed: what is closed in between shows as a suspect, no more.
-        let tracked = self.maps.sockets_of(self.netns).map_err(failed)?;
+        let mut tracked = self.maps.sockets_of(self.netns).map_err(failed)?;
         let slaves = self.slaves.clone().unwrap_or_default();
-        let listed = |netns| {
-            open_sockets(netns).map(|sockets| sync::described(&sockets, self.netns, &slaves))
-        };
-        let plan = sync::plan(&tracked, &listed(netns)?, &self.suspects, patience);
+        let in_sight = self.sockets_in_sight(netns)?;
+        // No list is not an empty one.
+        tracked.retain(|_, socket| !self.is_unlisted(socket));
+        let listed = sync::described(&in_sight, self.netns, &slaves);
+        let plan = sync::plan(&tracked, &listed, &self.suspects, patience);
         let added = self.maps.carry_out(&plan).map_err(failed)?;
         if !added.is_empty() && patience == Patience::WithTracing {
             // Closed since they were listed, and so by now counted out by nobody.
-            let still = listed(netns)?;
+            let still = sync::described(&self.sockets_in_sight(netns)?, self.netns, &slaves);
             let gone = added.iter().filter(|cookie| !still.contains_key(cookie));
             self.maps.count_out(gone.copied()).map_err(failed)?;
         }
@@ -184,6 +199,29 @@ impl Tracker {
             .map_err(failed)?;
         self.looked = Some(Instant::now());
         Ok(())
+    }
+
+    /// Asks for the sockets, and notes which can't be had. What could not be had a moment ago is left for later.
+    fn sockets_in_sight(&mut self, netns: &Netns) -> Result<Vec<OpenSocket>, Error> {
+        let again = self.asked.is_none_or(|at| at.elapsed() >= ASK_AGAIN_EVERY);
+        let mut protocols = vec![Protocol::Tcp, Protocol::Udp];
+        if again {
+            self.asked = Some(Instant::now());
+        } else {
+            protocols.retain(|protocol| !self.unlisted.contains(&Unlisted(*protocol)));
+        }
+        let SocketsInSight { sockets, unlisted } = sockets_in_sight(netns, &protocols)?;
+        if again {
+            self.unlisted = unlisted;
+        } else {
+            self.unlisted.extend(unlisted);
+        }
+        Ok(sockets)
+    }
+
+    fn is_unlisted(&self, socket: &TrackedSocket) -> bool {
+        let mut unlisted = self.unlisted.iter();
+        unlisted.any(|Unlisted(protocol)| protocol.number() == socket.key.protocol)
     }
 
     /// Forgets a namespace's listeners. The last gate takes the tracker with it.

@@ -139,7 +139,7 @@ async fn prepare(
         tokio::select! {
             stir = keeper.stirred() => match stir {
                 Stir::Gone => {
-                    leave(keeper).await?;
+                    Box::pin(leave(keeper)).await?;
                     return Ok(ExitCode::SUCCESS);
                 }
                 stir => keeper.attend(stir).await,

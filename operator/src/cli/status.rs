@@ -230,7 +230,12 @@ fn route_table(routes: &[RouteReport]) -> String {
     let rows = routes.iter().map(|route| {
         let state = match &route.state {
             RouteState::Made => "made".to_owned(),
-            RouteState::SomebodyElses => "somebody else's, left alone".to_owned(),
+            RouteState::SomebodyElses(theirs) => {
+                format!("somebody else's `{theirs}` stands there, left alone")
+            }
+            RouteState::Overruled(theirs) => {
+                format!("somebody else's `{theirs}` is used instead, left alone")
+            }
             RouteState::Refused(reason) => format!("refused: {reason}"),
         };
         [route.leak.clone(), route.route.clone(), state]

@@ -1,7 +1,7 @@
 //! Clashes of ports, as the namespace has them now.
 
 use tracing::{debug, warn};
-use vrfgate_ebpf::{Netns, Protocol, open_sockets};
+use vrfgate_ebpf::{Netns, Protocol, SocketsInSight, sockets_in_sight};
 
 use super::{ProbeError, processes};
 use crate::{
@@ -11,7 +11,9 @@ use crate::{
 
 /// Every port that an unbound and a VRF-bound socket both have.
 pub fn port_clashes(netns: &Netns, facts: &NodeFacts) -> Result<Vec<Clash>, ProbeError> {
-    let sockets = open_sockets(netns)?;
+    // Those that the kernel doesn't list, it doesn't: that is told beside.
+    let both = [Protocol::Tcp, Protocol::Udp];
+    let SocketsInSight { sockets, .. } = sockets_in_sight(netns, &both)?;
     // Looking for processes takes longer than all the rest, and mostly there is nothing to look for.
     let found = clashes(&sockets, facts, &Processes::default());
     if found.is_empty() {

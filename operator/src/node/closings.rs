@@ -9,7 +9,8 @@ use std::{
 };
 
 use vrfgate_ebpf::{
-    Gate, GateStatus, L3mdevAccept, Mode, Netns, OpenSocket, Protocol, Store, open_sockets,
+    Gate, GateStatus, L3mdevAccept, Mode, Netns, OpenSocket, Protocol, SocketsInSight, Store,
+    sockets_in_sight,
 };
 
 use super::{LeakReport, LeakState, ProbeError, Watcher, processes};
@@ -32,7 +33,9 @@ const CLIENT_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 pub fn listeners(netns: &Netns) -> Result<Vec<OpenSocket>, ProbeError> {
     let clients = client_ports(netns);
     let is_client = |port: u16| clients.as_ref().is_some_and(|ports| ports.contains(&port));
-    let mut sockets = open_sockets(netns)?;
+    // Those that the kernel doesn't list, it doesn't: that is told beside.
+    let both = [Protocol::Tcp, Protocol::Udp];
+    let SocketsInSight { mut sockets, .. } = sockets_in_sight(netns, &both)?;
     sockets.retain(|socket| socket.protocol == Protocol::Tcp || !is_client(socket.port));
     Ok(sockets)
 }

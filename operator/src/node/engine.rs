@@ -2,7 +2,7 @@
 
 use vrfgate_ebpf::{
     Capacity, Changes, Error, Gate, L3mdevAccept, Mended, Netns, OtherProgram, RuleSet, SharedPort,
-    SharedPorts, Store,
+    SharedPorts, Store, Unlisted,
 };
 
 use super::admission::{Admission, Refused, rule_set};
@@ -189,6 +189,12 @@ impl Engine {
             self.lose(why.clone());
         }
         result
+    }
+
+    /// Protocols whose sockets the kernel doesn't list, and so the gate may not know.
+    #[must_use]
+    pub fn unlisted(&self) -> &[Unlisted] {
+        self.gate.as_ref().map_or(&[], Gate::unlisted)
     }
 
     /// The programs that decide beside the gate. None are known of while there is no gate.

@@ -20,7 +20,7 @@ use super::{
     closings::Closings,
     report::route_text,
     shared::came_later,
-    words::{local_rule_moved, mended, overridden, tell_news},
+    words::{local_rule_moved, mended, overridden, tell_news, unlisted},
 };
 use crate::compile::{
     Desired, Leak, Link, LinkKind, MarkMask, NodeFacts, SteeredVrf, VrfName, WantedRoute,
@@ -102,6 +102,8 @@ pub struct Keeper {
     mistakes: Vec<String>,
     /// Why gate, pins or sysctls could not be put right.
     trouble: Option<String>,
+    /// Whether the kernel could not be asked at the last look at everything.
+    unsure: bool,
     /// Ports that are shared while the gate waits for them, and what was said of it.
     waits: Option<(Vec<SharedPort>, String)>,
     /// Ports that have come to be shared since, and what was said of it.
@@ -160,6 +162,7 @@ impl Keeper {
             others: Vec::new(),
             mistakes: Vec::new(),
             trouble: None,
+            unsure: false,
             waits: None,
             later: (Vec::new(), Vec::new()),
             report: Report {
@@ -210,7 +213,7 @@ impl Keeper {
     /// Follows what changed, puts right what has to be. What can't be is told in log and report.
     pub async fn attend(&mut self, stir: Stir) {
         match stir {
-            Stir::Changed(Change { links, rules }) => {
+            Stir::Changed(Change { links, rules, .. }) => {
                 self.gate_at_once(links);
                 if rules {
                     self.look_at_local_rules().await;
@@ -266,7 +269,8 @@ impl Keeper {
         } = self;
         let id = engine.netns().id();
         drop(engine);
-        watcher.close().await;
+        // Its sockets would keep the namespace alive.
+        drop(watcher);
         let end = Instant::now() + ENDING;
         loop {
             let fate = collect_orphan(&store, id)?;
@@ -289,8 +293,8 @@ impl Keeper {
             self.write_report(|report| report.leaks = leaks);
         }
         // Also when it could not be put in at the last try.
-        let absent = !self.engine.has_gate() || self.waits.is_some();
-        if absent && Instant::now() >= self.retry_at {
+        let again = self.unsure || !self.engine.has_gate() || self.waits.is_some();
+        if again && Instant::now() >= self.retry_at {
             self.retry_at = Instant::now() + RETRY_EVERY;
             self.reconcile_or_report().await;
         }
@@ -415,6 +419,7 @@ impl Keeper {
         }
         let warnings: Vec<String> = warnings
             .into_iter()
+            .chain(self.engine.unlisted().iter().copied().map(unlisted))
             .chain(self.trouble.clone())
             .chain(self.later.1.iter().cloned())
             .collect();
@@ -422,7 +427,9 @@ impl Keeper {
     }
 
     async fn reconcile_or_report(&mut self) {
-        if let Err(error) = self.reconcile_or_wait().await {
+        let reconciled = self.reconcile_or_wait().await;
+        self.unsure = matches!(reconciled, Err(KeepError::Facts(_)));
+        if let Err(error) = reconciled {
             self.report_failure(error.to_string());
         }
     }
@@ -436,7 +443,8 @@ impl Keeper {
         }
         let (desired, refused) = self.put_into_gate()?;
         // The gate is in force before packets find their way to it.
-        let outcome = self.watcher.reconcile_routes(&desired.routes).await?;
+        let routes = self.watcher.reconcile_routes(&desired.routes, &self.facts);
+        let outcome = routes.await?;
         if outcome.made.len() + outcome.removed > 0 {
             info!(
                 "leak routes of {}: {} made, {} removed",

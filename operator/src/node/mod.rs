@@ -11,6 +11,7 @@ mod facts;
 mod files;
 mod hand_over;
 mod keeper;
+mod kernel;
 mod leftovers;
 mod metrics;
 mod probe;
@@ -26,10 +27,11 @@ pub use admission::{Refused, would_admit};
 pub use clashes::port_clashes;
 pub use closings::{closings, why_open};
 pub use engine::{Engine, Outcome};
-pub use facts::{Change, FactsError, Watcher};
+pub use facts::{FactsError, Watcher};
 pub use files::LeakFiles;
 pub use hand_over::{Offer, ask_to_hand_over};
 pub use keeper::{KeepError, Keeper, Settings, Stir};
+pub use kernel::Change;
 pub use leftovers::collect_leftovers;
 pub use metrics::GateMetrics;
 pub use probe::{OpenEnd, ProbeError, probe};
@@ -38,6 +40,6 @@ pub use report::{
     LeakReport, LeakState, Reason, Report, RouteReport, RouteState, SteeredVrfReport,
     SteeringReport,
 };
-pub use routes::{PROTOCOL, Refusal, RouteOutcome};
+pub use routes::{PROTOCOL, Refusal, RouteOutcome, Theirs};
 pub use shared::would_wait;
 pub use steer::{MarkUser, SteerError, SteerOutcome, missing_modules};

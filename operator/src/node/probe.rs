@@ -2,20 +2,18 @@
 
 use std::{collections::BTreeSet, io, net::IpAddr};
 
-use futures_util::TryStreamExt;
-use netlink_packet_route::{
-    AddressFamily,
-    link::{LinkFlags, LinkMessage},
-    route::{
-        RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-    },
-    rule::RuleMessage,
+use vrfgate_ebpf::{
+    Error, Gate, L3mdevAccept, Netns, Protocol, SocketsInSight, Store, Unlisted,
+    netlink::{self, links},
+    sockets_in_sight,
 };
-use rtnetlink::IpVersion;
-use vrfgate_ebpf::{Error, Gate, L3mdevAccept, Netns, Store, open_sockets};
 
 use self::answers::{no_way, policy_rule, route_fact};
-use super::{FactsError, LeakState, Report, Watcher, processes};
+use super::{
+    FactsError, LeakState, Report, Watcher,
+    kernel::{FIB_MATCH, Filter, LOOKUP_TABLE, Lookup, routes, rules},
+    processes,
+};
 use crate::{
     compile::LinkKind,
     explain::{Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RuleAction},
@@ -26,6 +24,9 @@ mod beyond;
 
 pub use beyond::OpenEnd;
 
+/// `RTN_UNREACHABLE`, `RTN_PROHIBIT`, `RTN_BLACKHOLE`, `RTN_THROW`.
+const DEAD_ENDS: [u8; 4] = [7, 8, 6, 9];
+
 /// Why a packet's facts could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -35,6 +36,9 @@ pub enum ProbeError {
     /// Gate or sockets.
     #[error(transparent)]
     Gate(#[from] Error),
+    /// Without the sockets, nobody knows which of them a packet would reach.
+    #[error(transparent)]
+    Unlisted(Unlisted),
     /// What a running `vrfgate` wrote down.
     #[error("reading the report on {netns}: {cause}")]
     Report {
@@ -67,9 +71,9 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
     let (mut arrival, mut dead_ends, mut replies) = (None, Vec::new(), Replies::default());
     if let Some((ifindex, table)) = vrf {
         let lookup = if node.is_own(question.from, ifindex) {
-            Lookup::sent(question, ifindex)
+            sent_by(question, ifindex)
         } else {
-            Lookup::arrival(question, ifindex)
+            arrival_of(question, ifindex)
         };
         let answer = watcher.route(lookup).await?;
         if let Answer::None(_) = answer {
@@ -86,16 +90,16 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
         replies = Replies {
             vrf: Some(
                 watcher
-                    .route(Lookup::reply(question, Some(ifindex), false))
+                    .route(reply_to(question, Some(ifindex), false))
                     .await?,
             ),
             vrf_from: Some(
                 watcher
-                    .route(Lookup::reply(question, Some(ifindex), true))
+                    .route(reply_to(question, Some(ifindex), true))
                     .await?,
             ),
-            main: Some(watcher.route(Lookup::reply(question, None, false)).await?),
-            main_from: Some(watcher.route(Lookup::reply(question, None, true)).await?),
+            main: Some(watcher.route(reply_to(question, None, false)).await?),
+            main_from: Some(watcher.route(reply_to(question, None, true)).await?),
         };
     }
     let (gate, gate_trouble) = match Gate::inspect(store, netns) {
@@ -120,7 +124,11 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
     let steered = report
         .steering
         .and_then(|steering| steering.of(question.vrf.as_str()));
-    let sockets = open_sockets(netns)?;
+    let both = [Protocol::Tcp, Protocol::Udp];
+    let SocketsInSight { sockets, unlisted } = sockets_in_sight(netns, &both)?;
+    if unlisted.contains(&Unlisted(question.protocol)) {
+        return Err(ProbeError::Unlisted(Unlisted(question.protocol)));
+    }
     let shown = sockets
         .iter()
         .filter(|socket| socket.port == question.to.port() && socket.protocol == question.protocol)
@@ -145,137 +153,65 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
     })
 }
 
-/// A request of the kernel for a route, as `ip route get` makes it.
-struct Lookup {
-    to: IpAddr,
-    from: Option<IpAddr>,
-    input: Option<u32>,
-    output: Option<u32>,
-    protocol: u8,
-    /// The port the packet is for; an answer's is not known.
-    port: Option<u16>,
+/// The VRF in place of the slave: so the kernel itself looks up, by the time it does.
+fn arrival_of(question: &Question, vrf: u32) -> Lookup {
+    Lookup {
+        from: Some(question.from),
+        input: Some(vrf),
+        protocol: Some(question.protocol.number()),
+        port: Some(question.to.port()),
+        // As the route stands in its table.
+        flags: FIB_MATCH,
+        ..Lookup::of(question.to.ip())
+    }
 }
 
-impl Lookup {
-    /// The VRF in place of the slave: so the kernel itself looks up, by the time it does.
-    fn arrival(question: &Question, vrf: u32) -> Self {
-        Self {
-            to: question.to.ip(),
-            from: Some(question.from),
-            input: Some(vrf),
-            output: None,
-            protocol: question.protocol.number(),
-            port: Some(question.to.port()),
-        }
+/// Of a socket on this host that is bound to the VRF.
+fn sent_by(question: &Question, vrf: u32) -> Lookup {
+    let to = question.to.ip();
+    Lookup {
+        input: None,
+        output: Some(vrf),
+        flags: if to.is_ipv4() { LOOKUP_TABLE } else { 0 },
+        ..arrival_of(question, vrf)
     }
+}
 
-    /// Of a socket on this host that is bound to the VRF.
-    fn sent(question: &Question, vrf: u32) -> Self {
-        Self {
-            input: None,
-            output: Some(vrf),
-            ..Self::arrival(question, vrf)
-        }
-    }
-
-    fn reply(question: &Question, vrf: Option<u32>, with_source: bool) -> Self {
-        Self {
-            to: question.from,
-            from: with_source.then_some(question.to.ip()),
-            input: None,
-            output: vrf,
-            protocol: question.protocol.number(),
-            port: None,
-        }
-    }
-
-    fn message(&self) -> RouteMessage {
-        let Self {
-            to,
-            from,
-            input,
-            output,
-            protocol,
-            port,
-        } = self;
-        let bits = if to.is_ipv4() { 32 } else { 128 };
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
-            address_family: family(*to),
-            destination_prefix_length: bits,
-            source_prefix_length: if from.is_some() { bits } else { 0 },
-            protocol: RouteProtocol::Unspec,
-            scope: RouteScope::Universe,
-            kind: RouteType::Unspec,
-            // Of a packet that comes in, the route as it stands in its table is of interest. IPv6 tells the
-            // table unasked, and refuses to be asked.
-            flags: match (input, to) {
-                (Some(_), _) => RouteFlags::FibMatch,
-                (None, IpAddr::V4(_)) => RouteFlags::LookupTable,
-                (None, IpAddr::V6(_)) => RouteFlags::empty(),
-            },
-            ..RouteHeader::default()
-        };
-        message.attributes = [
-            Some(RouteAttribute::Destination((*to).into())),
-            from.map(|from| RouteAttribute::Source(from.into())),
-            input.map(RouteAttribute::Iif),
-            output.map(RouteAttribute::Oif),
-            Some(RouteAttribute::IpProto(*protocol)),
-            port.map(RouteAttribute::Dport),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        message
+fn reply_to(question: &Question, vrf: Option<u32>, with_source: bool) -> Lookup {
+    let to = question.from;
+    Lookup {
+        from: with_source.then_some(question.to.ip()),
+        output: vrf,
+        protocol: Some(question.protocol.number()),
+        // IPv6 tells the table unasked, and refuses to be asked.
+        flags: if to.is_ipv4() { LOOKUP_TABLE } else { 0 },
+        ..Lookup::of(to)
     }
 }
 
 impl Watcher {
     async fn route(&self, lookup: Lookup) -> Result<Answer, FactsError> {
-        let request = self.handle.route().get(lookup.message());
-        match request.execute().try_next().await {
-            Ok(Some(message)) => Ok(Answer::Route(route_fact(&message))),
+        self.ask("route", move |socket| match lookup.ask(socket) {
+            Ok(Some(route)) => Ok(Answer::Route(route_fact(&route))),
             Ok(None) => Ok(Answer::None(NoWay::NoRoute)),
-            Err(rtnetlink::Error::NetlinkError(message)) => {
-                Ok(Answer::None(no_way(&message.to_io())))
-            }
-            Err(cause) => Err(self.dump("route", cause)),
-        }
+            Err(netlink::Error::Refused(error)) => Ok(Answer::None(no_way(&error))),
+            Err(error) => Err(error),
+        })
+        .await
     }
 
     async fn policy_rules(&self, question: &Question) -> Result<Vec<PolicyRule>, FactsError> {
-        let version = if question.to.is_ipv4() {
-            IpVersion::V4
-        } else {
-            IpVersion::V6
-        };
-        let rules: Vec<RuleMessage> = self
-            .handle
-            .rule()
-            .get(version)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|cause| self.dump("policy rules", cause))?;
-        // The kernel dumps them in the order it asks them.
-        Ok(rules.iter().map(policy_rule).collect())
+        let ipv4 = question.to.is_ipv4();
+        let found = self.ask("policy rules", move |socket| rules(socket, ipv4));
+        Ok(found.await?.into_iter().map(policy_rule).collect())
     }
 
     async fn links_down(&self) -> Result<BTreeSet<u32>, FactsError> {
-        let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|cause| self.dump("links", cause))?;
-        let works = LinkFlags::Up | LinkFlags::LowerUp;
+        let links = self.ask("links", links).await?;
         Ok(links
             .iter()
-            .filter(|link| !link.header.flags.contains(works))
-            .map(|link| link.header.index)
+            .filter(|link| !link.works)
+            .map(|link| link.ifindex)
             .collect())
     }
 
@@ -286,47 +222,23 @@ impl Watcher {
         tables: BTreeSet<u32>,
         address: IpAddr,
     ) -> Result<Vec<RouteFact>, FactsError> {
-        let mut found = Vec::new();
-        for table in tables {
-            for kind in [
-                RouteType::Unreachable,
-                RouteType::Prohibit,
-                RouteType::BlackHole,
-                RouteType::Throw,
-            ] {
-                let mut filter = RouteMessage::default();
-                filter.header = RouteHeader {
-                    address_family: family(address),
-                    protocol: RouteProtocol::Unspec,
-                    scope: RouteScope::Universe,
-                    kind,
-                    ..RouteHeader::default()
-                };
-                filter.attributes = vec![RouteAttribute::Table(table)];
-                let dump: Result<Vec<RouteMessage>, _> = self
-                    .handle
-                    .route()
-                    .get(filter)
-                    .execute()
-                    .try_collect()
-                    .await;
-                match dump {
-                    Ok(routes) => found.extend(routes.iter().map(route_fact)),
-                    // A table without a route doesn't exist.
-                    Err(rtnetlink::Error::NetlinkError(message))
-                        if message.to_io().kind() == io::ErrorKind::NotFound => {}
-                    Err(cause) => return Err(self.dump("routes that end a look-up", cause)),
+        self.ask("routes that end a look-up", move |socket| {
+            let mut found = Vec::new();
+            for table in tables {
+                for kind in DEAD_ENDS {
+                    let filter = Filter {
+                        table,
+                        kind,
+                        protocol: 0,
+                    };
+                    found.extend(routes(socket, address.is_ipv4(), filter, |route| {
+                        let holds = route.destination.contains(&address);
+                        holds.then(|| route_fact(&route))
+                    })?);
                 }
             }
-        }
-        found.retain(|route| route.prefix.is_some_and(|prefix| prefix.contains(&address)));
-        Ok(found)
-    }
-}
-
-fn family(address: IpAddr) -> AddressFamily {
-    match address {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
+            Ok(found)
+        })
+        .await
     }
 }

@@ -114,8 +114,10 @@ pub struct RouteReport {
 pub enum RouteState {
     /// It is there, and vrfgate's own.
     Made,
-    /// A route that somebody else made stands in its place. It was left alone.
-    SomebodyElses,
+    /// This route, which somebody else made, stands in its place. It was left alone.
+    SomebodyElses(String),
+    /// It is there, and the kernel uses this one instead of it, which somebody else made. Both were left alone.
+    Overruled(String),
     /// The kernel won't have it, for this reason.
     Refused(String),
 }
@@ -215,7 +217,12 @@ impl Report {
                 }),
                 notes: match reason {
                     Some(reason) => vec![waits_for(leak, *reason)],
-                    None => [unmatched(leak, desired), unmade(leak, desired)].concat(),
+                    None => [
+                        unmatched(leak, desired),
+                        unmade(leak, desired),
+                        beaten(leak, desired, routes, facts),
+                    ]
+                    .concat(),
                 },
             }
         });
@@ -315,6 +322,35 @@ fn unmade(leak: &Leak, desired: &Desired) -> Vec<String> {
         .collect()
 }
 
+/// Routes of the leak that the kernel does not use, because of somebody else's.
+fn beaten(
+    leak: &Leak,
+    desired: &Desired,
+    outcome: &RouteOutcome,
+    facts: &NodeFacts,
+) -> Vec<String> {
+    let of_leak = desired.routes.iter().filter(|it| it.leak == leak.name);
+    let beaten = of_leak.filter_map(|route| {
+        let theirs = match outcome.refused.get(&route.key) {
+            Some(Refusal::SomebodyElses(theirs)) => theirs,
+            Some(Refusal::Kernel(_)) => return None,
+            None => outcome.overruled.get(&route.key)?,
+        };
+        // As good as ours.
+        let delivers = theirs.is_local && matches!(route.way, Way::Local { .. });
+        (!delivers).then(|| {
+            format!(
+                "can't have packets routed by `{}`: the kernel uses `{}`, which is not vrfgate's; remove that one, or \
+                 have what made it (proto {}) leave it out",
+                route_text(route, facts),
+                theirs.text,
+                theirs.made_by
+            )
+        })
+    });
+    beaten.collect()
+}
+
 fn steering_report(outcome: &SteerOutcome) -> Option<SteeringReport> {
     let SteerOutcome {
         steering,
@@ -358,10 +394,16 @@ fn route_report(wanted: &WantedRoute, outcome: &RouteOutcome, facts: &NodeFacts)
     RouteReport {
         leak: wanted.leak.to_string(),
         route: route_text(wanted, facts),
-        state: match outcome.refused.get(&wanted.key) {
-            None => RouteState::Made,
-            Some(Refusal::SomebodyElses) => RouteState::SomebodyElses,
-            Some(Refusal::Kernel(reason)) => RouteState::Refused(reason.clone()),
+        state: match (
+            outcome.refused.get(&wanted.key),
+            outcome.overruled.get(&wanted.key),
+        ) {
+            (Some(Refusal::SomebodyElses(theirs)), _) => {
+                RouteState::SomebodyElses(theirs.text.clone())
+            }
+            (Some(Refusal::Kernel(reason)), _) => RouteState::Refused(reason.clone()),
+            (None, Some(theirs)) => RouteState::Overruled(theirs.text.clone()),
+            (None, None) => RouteState::Made,
         },
     }
 }

@@ -1,7 +1,7 @@
 //! What is found and done, in sentences for log and report.
 
 use tracing::{error, info, warn};
-use vrfgate_ebpf::{Mended, OtherProgram};
+use vrfgate_ebpf::{Mended, OtherProgram, Unlisted};
 
 use super::{LeakState, Reason, Report, RouteState, SteeringReport};
 
@@ -62,6 +62,13 @@ pub(super) fn overridden(others: &[OtherProgram]) -> Vec<String> {
         .collect()
 }
 
+/// What comes of sockets that can't be looked at.
+pub(super) fn unlisted(unlisted: Unlisted) -> String {
+    format!(
+        "{unlisted}; the gate refuses what is for sockets that were bound to a VRF before it came, unless a leak opens it"
+    )
+}
+
 /// Logs what is in a report and was not in the last.
 pub(super) fn tell_news(last: &Report, report: &Report) {
     for error in &report.errors {
@@ -98,8 +105,12 @@ pub(super) fn tell_news(last: &Report, report: &Report) {
         }
         match &route.state {
             RouteState::Made => {}
-            RouteState::SomebodyElses => info!(
-                "leak {}: somebody else's route stands in the place of `{}`, and was left alone",
+            RouteState::SomebodyElses(theirs) => warn!(
+                "leak {}: somebody else's route `{theirs}` stands in the place of `{}`, and was left alone",
+                route.leak, route.route
+            ),
+            RouteState::Overruled(theirs) => warn!(
+                "leak {}: the kernel uses somebody else's route `{theirs}` instead of `{}`; both were left alone",
                 route.leak, route.route
             ),
             RouteState::Refused(reason) => warn!(

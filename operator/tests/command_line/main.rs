@@ -7,5 +7,6 @@ mod engine;
 mod install;
 mod installer;
 mod metrics;
+mod routes;
 mod run;
 mod sandbox;

@@ -8,12 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use futures_util::TryStreamExt;
-use netlink_packet_route::{
-    route::{RouteFlags, RouteMessage, RouteProtocol},
-    rule::RuleMessage,
-};
-use rtnetlink::IpVersion;
+use vrfgate_ebpf::netlink;
 
 use super::{
     Lookup,
@@ -21,8 +16,11 @@ use super::{
 };
 use crate::{
     compile::{LinkKind, NodeFacts},
-    explain::{PolicyRule, RouteKind, goes_on},
-    node::{FactsError, PROTOCOL, Watcher},
+    explain::{PolicyRule, RouteFact, RouteKind, goes_on},
+    node::{
+        FactsError, PROTOCOL, Watcher,
+        kernel::{fib_match, rules},
+    },
 };
 
 /// Addresses that nobody has a route for but by a default: reserved, or not given to anybody. Several, because a table may
@@ -84,13 +82,8 @@ impl Watcher {
 
     /// The policy database of a family, in the order in which the kernel asks it.
     pub async fn rules_of(&self, ipv4: bool) -> Result<Vec<PolicyRule>, FactsError> {
-        let version = if ipv4 { IpVersion::V4 } else { IpVersion::V6 };
-        let request = self.handle.rule().get(version).execute();
-        let rules: Vec<RuleMessage> = request
-            .try_collect()
-            .await
-            .map_err(|cause| self.dump("policy rules", cause))?;
-        Ok(rules.iter().map(policy_rule).collect())
+        let found = self.ask("policy rules", move |socket| rules(socket, ipv4));
+        Ok(found.await?.into_iter().map(policy_rule).collect())
     }
 
     /// Whether a look-up that comes to a VRF's table ends there, whatever it is for.
@@ -135,7 +128,7 @@ impl Watcher {
         for address in addresses {
             if let Some((route, protocol)) = self.matching(vrf, address).await?
                 && route.kind == RouteKind::Local
-                && protocol != RouteProtocol::from(PROTOCOL)
+                && protocol != PROTOCOL
             {
                 delivered.insert(address);
             }
@@ -144,28 +137,18 @@ impl Watcher {
     }
 
     /// The route that a packet of a VRF finds, as it stands in its table, and who made it. `None` when a look-up fails.
-    async fn matching(
-        &self,
-        vrf: u32,
-        to: IpAddr,
-    ) -> Result<Option<(crate::explain::RouteFact, RouteProtocol)>, FactsError> {
+    async fn matching(&self, vrf: u32, to: IpAddr) -> Result<Option<(RouteFact, u8)>, FactsError> {
         let lookup = Lookup {
-            to,
-            from: None,
-            input: None,
             output: Some(vrf),
-            protocol: vrfgate_ebpf::Protocol::Tcp.number(),
-            port: None,
+            protocol: Some(vrfgate_ebpf::Protocol::Tcp.number()),
+            flags: fib_match(to),
+            ..Lookup::of(to)
         };
-        let mut message: RouteMessage = lookup.message();
-        message.header.flags = match to {
-            IpAddr::V4(_) => RouteFlags::LookupTable | RouteFlags::FibMatch,
-            IpAddr::V6(_) => RouteFlags::FibMatch,
-        };
-        match self.handle.route().get(message).execute().try_next().await {
-            Ok(found) => Ok(found.map(|found| (route_fact(&found), found.header.protocol))),
-            Err(rtnetlink::Error::NetlinkError(_)) => Ok(None),
-            Err(cause) => Err(self.dump("route", cause)),
-        }
+        self.ask("route", move |socket| match lookup.ask(socket) {
+            Ok(found) => Ok(found.map(|found| (route_fact(&found), found.protocol))),
+            Err(netlink::Error::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
     }
 }

@@ -12,7 +12,7 @@ use netlink_packet_netfilter::{
 };
 use vrfgate_ebpf::kernel_release;
 
-use super::{rules::MarkRule, table::TABLE};
+use super::{nftables::AnyRule, rules::MarkRule, table::TABLE};
 use crate::compile::MarkMask;
 
 /// `NFTA_TARGET_NAME` and `NFTA_TARGET_INFO`: targets of iptables in nftables' clothes.
@@ -38,7 +38,7 @@ impl fmt::Display for MarkUser {
         match self {
             Self::Rule(rule) => write!(f, "policy rule `{rule}` looks at them"),
             Self::Chain(chain) => write!(f, "`nft list {chain}` changes them"),
-            Self::Unknown(reason) => write!(f, "nf_tables may, and can't be asked: {reason}"),
+            Self::Unknown(reason) => write!(f, "nf_tables may, which can't be told: {reason}"),
         }
     }
 }
@@ -59,26 +59,26 @@ pub(super) fn rules(rules: &[MarkRule], mask: MarkMask) -> Vec<MarkUser> {
         .collect()
 }
 
-pub(super) fn chains(
-    rules: &[(NetfilterProtoFamily, RuleMessage)],
-    mask: MarkMask,
-) -> BTreeSet<MarkUser> {
-    rules
+pub(super) fn chains(rules: &[AnyRule], mask: MarkMask) -> BTreeSet<MarkUser> {
+    let others = rules
         .iter()
-        .filter(|(_, rule)| changed_bits(rule) & mask.bits() != 0)
-        .filter_map(|(family, rule)| {
-            let mut names = (None, None);
-            for attribute in &rule.attributes {
-                match attribute {
-                    RuleAttribute::Table(table) => names.0 = Some(table),
-                    RuleAttribute::Chain(chain) => names.1 = Some(chain),
-                    _ => {}
-                }
+        .filter(|any| any.table != TABLE || any.family != NetfilterProtoFamily::Inet);
+    others
+        .filter_map(|any| {
+            let AnyRule {
+                family,
+                table,
+                chain,
+                rule,
+            } = any;
+            let chain = format!("chain {} {table} {chain}", family_name(*family));
+            match rule {
+                Some(rule) if changed_bits(rule) & mask.bits() == 0 => None,
+                Some(_) => Some(MarkUser::Chain(chain)),
+                None => Some(MarkUser::Unknown(format!(
+                    "a rule of `nft list {chain}` can't be read"
+                ))),
             }
-            let (table, chain) = (names.0?, names.1?);
-            let family = family_name(*family);
-            let ours = table == TABLE && family == "inet";
-            (!ours).then(|| MarkUser::Chain(format!("chain {family} {table} {chain}")))
         })
         .collect()
 }
@@ -202,17 +202,23 @@ mod tests {
     use super::{super::expression as nft, *};
 
     /// A rule of somebody's with these expressions.
-    fn rule(expressions: Vec<nft::Expression>) -> (NetfilterProtoFamily, RuleMessage) {
-        let attributes = vec![
-            RuleAttribute::Table("filter".into()),
-            RuleAttribute::Chain("OUTPUT".into()),
-            RuleAttribute::Expressions(expressions),
-        ];
-        (NetfilterProtoFamily::IPv4, RuleMessage { attributes })
+    fn rule(expressions: Vec<nft::Expression>) -> RuleMessage {
+        RuleMessage {
+            attributes: vec![RuleAttribute::Expressions(expressions)],
+        }
+    }
+
+    fn in_output(rule: Option<RuleMessage>) -> AnyRule {
+        AnyRule {
+            family: NetfilterProtoFamily::IPv4,
+            table: "filter".into(),
+            chain: "OUTPUT".into(),
+            rule,
+        }
     }
 
     fn changes(expressions: Vec<nft::Expression>) -> u32 {
-        changed_bits(&rule(expressions).1)
+        changed_bits(&rule(expressions))
     }
 
     /// `iptables -j MARK --set-xmark mark/mask`, as nftables shows it.
@@ -251,10 +257,17 @@ mod tests {
 
     #[test]
     fn only_those_that_change_bits_of_the_mask_are_told_and_each_chain_once() {
-        let kube = || rule(vec![target(b"MARK\0", 0x4000, 0x4000)]);
+        let kube = || in_output(Some(rule(vec![target(b"MARK\0", 0x4000, 0x4000)])));
         let told = |mask: &str| chains(&[kube(), kube()], mask.parse().unwrap());
         assert_eq!(told("0x7f"), [].into());
         let chain = MarkUser::Chain("chain ip filter OUTPUT".into());
         assert_eq!(told("0xc000"), [chain].into());
+    }
+
+    #[test]
+    fn a_chain_with_a_rule_that_cannot_be_read_is_told_once() {
+        let told = chains(&[in_output(None), in_output(None)], "0x7f".parse().unwrap());
+        let unknown = "a rule of `nft list chain ip filter OUTPUT` can't be read";
+        assert_eq!(told, [MarkUser::Unknown(unknown.into())].into());
     }
 }

@@ -6,54 +6,66 @@
 
 use std::{collections::BTreeSet, io};
 
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_DUMP, Nla as _};
+use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-    conntrack::{ConntrackAttribute, ConntrackMessage, Tuple},
+    NetfilterHeader, NetfilterMessage, NetfilterProtoFamily,
+    conntrack::{ConntrackAttribute, ConntrackMessage},
 };
-use vrfgate_ebpf::Netns;
+use vrfgate_ebpf::{
+    Netns,
+    netlink::{Attribute, Malformed, Message},
+};
 
-use super::socket::Netfilter;
+use super::socket::{NFGENMSG, Netfilter};
 use crate::compile::is_zone;
 
-/// `CTA_TUPLE_ZONE` of `<linux/netfilter/nfnetlink_conntrack.h>`.
+/// `<linux/netfilter/nfnetlink.h>`, `<linux/netfilter/nfnetlink_conntrack.h>`: a connection.
+const CONNECTION: u16 = 1 << 8;
+const TUPLE_ORIG: u16 = 1;
 const TUPLE_ZONE: u16 = 3;
+/// `NLA_F_NESTED`
+const NESTED: u16 = 1 << 15;
 
 /// Removes connections from the kernel's table whose zone is one that we give, and none of `keep`.
 pub(super) fn forget(netns: &Netns, keep: &BTreeSet<u16>) -> io::Result<()> {
-    let netfilter = Netfilter::open(netns)?;
+    let mut netfilter = Netfilter::open(netns)?;
     let any = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
     let question = NetfilterMessage::new(any, ConntrackMessage::Get(Vec::new()));
-    for answer in netfilter.ask(question, NLM_F_DUMP)? {
-        let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = answer.inner
-        else {
-            continue;
-        };
-        // Of both directions, only the question's carries our zone.
-        let question = attributes.into_iter().find(|attribute| {
-            matches!(attribute, ConntrackAttribute::CtaTupleOrig(tuple)
-                if zone(tuple).is_some_and(|zone| is_zone(zone) && !keep.contains(&zone)))
-        });
-        let Some(question) = question else { continue };
-        let header = NetfilterHeader::new(answer.header.family, 0, 0);
-        let delete = NetfilterMessage::new(header, ConntrackMessage::Delete(vec![question]));
-        match netfilter.ask(delete, NLM_F_ACK) {
+    let questions = netfilter.list(&question, |message| question_of_ours(&message, keep))?;
+    for (family, tuple) in questions {
+        let header = NetfilterHeader::new(family, 0, 0);
+        // As it came: whatever it says, it is what the kernel knows the connection by.
+        let tuple = ConntrackAttribute::Other(DefaultNla::new(TUPLE_ORIG | NESTED, tuple));
+        let delete = NetfilterMessage::new(header, ConntrackMessage::Delete(vec![tuple]));
+        match netfilter.ask(&delete) {
             // It ended by itself meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => drop(result?),
+            result => result?,
         }
     }
     Ok(())
 }
 
-fn zone(tuple: &[Tuple]) -> Option<u16> {
-    let part: &DefaultNla = tuple.iter().find_map(|part| match part {
-        Tuple::Other(part) if part.kind() == TUPLE_ZONE => Some(part),
-        _ => None,
-    })?;
-    let mut zone = [0; 2];
-    (part.value_len() == zone.len()).then(|| {
-        part.emit_value(&mut zone);
-        u16::from_be_bytes(zone)
-    })
+/// The question that a connection began with, if it is to be forgotten. Of both directions, only the question's carries
+/// our zone.
+fn question_of_ours(
+    message: &Message<'_>,
+    keep: &BTreeSet<u16>,
+) -> Result<Option<(NetfilterProtoFamily, Vec<u8>)>, Malformed> {
+    if message.kind != CONNECTION {
+        return Ok(None);
+    }
+    let [family] = message.field(0)?;
+    let Some(tuple) = message.attributes(NFGENMSG).find(TUPLE_ORIG) else {
+        return Ok(None);
+    };
+    let zone = zone(&tuple)?;
+    Ok(zone
+        .filter(|zone| is_zone(*zone) && !keep.contains(zone))
+        .map(|_| (NetfilterProtoFamily::from(family), tuple.value.to_vec())))
+}
+
+fn zone(tuple: &Attribute<'_>) -> Result<Option<u16>, Malformed> {
+    let zone = tuple.nested().find(TUPLE_ZONE);
+    zone.map(|zone| zone.be16()).transpose()
 }

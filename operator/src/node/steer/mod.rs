@@ -18,9 +18,11 @@ use std::{
     path::Path,
 };
 
-use rtnetlink::Handle;
 use tracing::debug;
-use vrfgate_ebpf::Netns;
+use vrfgate_ebpf::{
+    Netns,
+    netlink::{self, Socket},
+};
 
 pub use self::clash::{MarkUser, missing_modules};
 use self::{nftables::NfTables, rules::MarkRule};
@@ -41,23 +43,23 @@ pub struct SteerOutcome {
 }
 
 /// Brings table and rules to what is wanted, and changes only what differs.
-pub(super) async fn reconcile(
-    handle: &Handle,
+pub(super) fn reconcile(
+    socket: &mut Socket,
     netns: &Netns,
     vrfs: &[SteeredVrf],
     mask: MarkMask,
-) -> Result<SteerOutcome, rtnetlink::Error> {
-    let present = rules::ours(handle).await?;
+) -> Result<SteerOutcome, netlink::Error> {
+    let present = rules::ours(socket)?;
     let in_force: BTreeMap<u32, u32> = present
         .iter()
-        .filter(|(rule, _)| rule.mask == mask.bits())
-        .map(|(rule, _)| (rule.table, rule.mark))
+        .filter(|rule| rule.mask == mask.bits())
+        .map(|rule| (rule.table, rule.mark))
         .collect();
     let mut outcome = SteerOutcome {
         steering: Steering::assign(vrfs, mask, &in_force),
         changed: false,
         refused: None,
-        unrouted: unrouted(handle, vrfs).await?,
+        unrouted: unrouted(socket, vrfs)?,
     };
     let wanted = rules::wanted(&outcome.steering);
     if wanted.is_empty() && present.is_empty() && !may_have_tables() {
@@ -65,17 +67,17 @@ pub(super) async fn reconcile(
     }
     let mut added = Vec::new();
     for rule in &wanted {
-        if present.iter().any(|(present, _)| present == rule) {
+        if present.contains(rule) {
             continue;
         }
-        rules::add(handle, *rule).await?;
+        rules::add(socket, *rule)?;
         added.push(*rule);
     }
     outcome.changed |= !added.is_empty();
     match bring_table(netns, &outcome.steering) {
         Ok(changed) => outcome.changed |= changed,
         Err(error) => {
-            remove(handle, |rule| added.contains(&rule)).await?;
+            remove(socket, |rule| added.contains(&rule))?;
             return Ok(SteerOutcome {
                 changed: false,
                 refused: Some(explain(&error)),
@@ -83,7 +85,7 @@ pub(super) async fn reconcile(
             });
         }
     }
-    if remove(handle, |rule| !wanted.contains(&rule)).await? {
+    if remove(socket, |rule| !wanted.contains(&rule))? {
         outcome.changed = true;
         let zones = outcome.steering.vrfs.iter().map(|marked| marked.zone);
         forget_connections(netns, &zones.collect());
@@ -92,30 +94,30 @@ pub(super) async fn reconcile(
 }
 
 /// Removes everything that steering made. True when there was anything.
-pub(super) async fn clear(handle: &Handle, netns: &Netns) -> Result<bool, SteerError> {
-    let present = rules::ours(handle).await.map_err(SteerError::Rules)?;
+pub(super) fn clear(socket: &mut Socket, netns: &Netns) -> Result<bool, SteerError> {
+    let present = rules::ours(socket).map_err(SteerError::Rules)?;
     let mut found = !present.is_empty();
     if found || may_have_tables() {
         found |= NfTables::open(netns)
-            .and_then(|tables| tables.remove())
+            .and_then(|mut tables| tables.remove())
             .map_err(|error| SteerError::Table(explain(&error)))?;
     }
     if found {
         forget_connections(netns, &BTreeSet::new());
     }
-    remove(handle, |_| true).await.map_err(SteerError::Rules)?;
+    remove(socket, |_| true).map_err(SteerError::Rules)?;
     Ok(found)
 }
 
 /// Others who look at bits of the mask, or change them.
-pub(super) async fn mark_users(
-    handle: &Handle,
+pub(super) fn mark_users(
+    socket: &mut Socket,
     netns: &Netns,
     mask: MarkMask,
-) -> Result<Vec<MarkUser>, rtnetlink::Error> {
-    let mut users = clash::rules(&rules::others(handle).await?, mask);
+) -> Result<Vec<MarkUser>, netlink::Error> {
+    let mut users = clash::rules(&rules::others(socket)?, mask);
     if may_have_tables() {
-        match NfTables::open(netns).and_then(|tables| tables.all_rules()) {
+        match NfTables::open(netns).and_then(|mut tables| tables.all_rules()) {
             Ok(rules) => users.extend(clash::chains(&rules, mask)),
             Err(error) => users.push(MarkUser::Unknown(explain(&error))),
         }
@@ -128,24 +130,24 @@ pub(super) async fn mark_users(
 pub enum SteerError {
     /// The policy rules.
     #[error("removing policy rules of protocol 118: {0}")]
-    Rules(rtnetlink::Error),
+    Rules(netlink::Error),
     /// The table.
     #[error("removing the nf_tables table inet vrfgate: {0}")]
     Table(String),
 }
 
 /// Asks for a route to an address of each family that a VRF's clients are near to.
-async fn unrouted(
-    handle: &Handle,
+fn unrouted(
+    socket: &mut Socket,
     vrfs: &[SteeredVrf],
-) -> Result<Vec<(String, IpAddr)>, rtnetlink::Error> {
+) -> Result<Vec<(String, IpAddr)>, netlink::Error> {
     let mut unrouted = Vec::new();
     for vrf in vrfs {
         for ipv4 in [true, false] {
             let mut near = vrf.among_clients.iter();
             if let Some(address) = near.find(|address| address.is_ipv4() == ipv4)
                 && vrf.has_family(ipv4)
-                && !routes::is_reachable(handle, *address).await?
+                && !routes::is_reachable(socket, *address)?
             {
                 unrouted.push((vrf.name.clone(), *address));
             }
@@ -163,7 +165,7 @@ fn forget_connections(netns: &Netns, keep: &BTreeSet<u16>) {
 
 /// True when the table had to be changed.
 fn bring_table(netns: &Netns, steering: &Steering) -> io::Result<bool> {
-    let tables = NfTables::open(netns)?;
+    let mut tables = NfTables::open(netns)?;
     if steering.vrfs.is_empty() {
         return tables.remove();
     }
@@ -175,14 +177,11 @@ fn bring_table(netns: &Netns, steering: &Steering) -> io::Result<bool> {
     Ok(true)
 }
 
-async fn remove(
-    handle: &Handle,
-    which: impl Fn(MarkRule) -> bool,
-) -> Result<bool, rtnetlink::Error> {
+fn remove(socket: &mut Socket, which: impl Fn(MarkRule) -> bool) -> Result<bool, netlink::Error> {
     let mut any = false;
-    for (rule, message) in rules::ours(handle).await? {
+    for rule in rules::ours(socket)? {
         if which(rule) {
-            rules::remove(handle, message).await?;
+            rules::remove(socket, rule)?;
             any = true;
         }
     }

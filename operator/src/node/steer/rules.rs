@@ -3,15 +3,18 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::TryStreamExt;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
-    AddressFamily,
+    AddressFamily, RouteNetlinkMessage,
     route::RouteProtocol,
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
-use rtnetlink::{Handle, IpVersion};
+use vrfgate_ebpf::netlink::{Error, Request, Socket};
 
-use crate::{compile::Steering, node::PROTOCOL};
+use crate::{
+    compile::Steering,
+    node::{PROTOCOL, kernel::rules},
+};
 
 /// Before the l3mdev rule (1000) and, where it was moved behind that, the local table. After what others put
 /// first on purpose.
@@ -50,48 +53,61 @@ pub(super) fn wanted(steering: &Steering) -> BTreeSet<MarkRule> {
 }
 
 /// Our rules, as they are.
-pub(super) async fn ours(
-    handle: &Handle,
-) -> Result<Vec<(MarkRule, RuleMessage)>, rtnetlink::Error> {
-    let mut rules = all(handle).await?;
-    rules.retain(|rule| {
-        rule.attributes
-            .contains(&RuleAttribute::Protocol(RouteProtocol::from(PROTOCOL)))
-    });
+pub(super) fn ours(socket: &mut Socket) -> Result<Vec<MarkRule>, Error> {
+    let rules = all(socket)?.into_iter();
     Ok(rules
-        .into_iter()
-        .map(|message| (mark_rule(&message), message))
+        .filter(|(owner, _)| *owner == PROTOCOL)
+        .map(|(_, rule)| rule)
         .collect())
 }
 
 /// Rules of others that look at marks, and how they read.
-pub(super) async fn others(handle: &Handle) -> Result<Vec<MarkRule>, rtnetlink::Error> {
-    let mut rules = all(handle).await?;
-    rules.retain(|rule| {
-        !rule
-            .attributes
-            .contains(&RuleAttribute::Protocol(RouteProtocol::from(PROTOCOL)))
-    });
+pub(super) fn others(socket: &mut Socket) -> Result<Vec<MarkRule>, Error> {
+    let rules = all(socket)?.into_iter();
     Ok(rules
-        .iter()
-        .map(mark_rule)
-        .filter(|rule| rule.mask != 0)
+        .filter(|(owner, rule)| *owner != PROTOCOL && rule.mask != 0)
+        .map(|(_, rule)| rule)
         .collect())
 }
 
-async fn all(handle: &Handle) -> Result<Vec<RuleMessage>, rtnetlink::Error> {
-    let mut rules = Vec::new();
-    for version in [IpVersion::V4, IpVersion::V6] {
-        let dump: Vec<RuleMessage> = handle.rule().get(version).execute().try_collect().await?;
-        rules.extend(dump);
+/// Every rule, and who made it.
+fn all(socket: &mut Socket) -> Result<Vec<(u8, MarkRule)>, Error> {
+    let mut all = Vec::new();
+    for ipv4 in [true, false] {
+        all.extend(rules(socket, ipv4)?.iter().map(|rule| {
+            let mark_rule = MarkRule {
+                ipv4,
+                preference: rule.preference,
+                mark: rule.mark,
+                mask: rule.mask,
+                table: rule.table.unwrap_or(0),
+            };
+            (rule.owner, mark_rule)
+        }));
     }
-    Ok(rules)
+    Ok(all)
 }
 
 /// Makes a rule. One that does the same is as good, whoever made it.
-pub(super) async fn add(handle: &Handle, rule: MarkRule) -> Result<(), rtnetlink::Error> {
-    let mut request = handle.rule().add();
-    let message = request.message_mut();
+pub(super) fn add(socket: &mut Socket, rule: MarkRule) -> Result<(), Error> {
+    let message = RouteNetlinkMessage::NewRule(message(rule));
+    match socket.change(&Request::of(&message, NLM_F_CREATE | NLM_F_EXCL)) {
+        Err(error) if error.errno() == Some(nix::Error::EEXIST) => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes a rule; fine when it is gone already.
+pub(super) fn remove(socket: &mut Socket, rule: MarkRule) -> Result<(), Error> {
+    let message = RouteNetlinkMessage::DelRule(message(rule));
+    match socket.change(&Request::of(&message, 0)) {
+        Err(error) if error.errno() == Some(nix::Error::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+fn message(rule: MarkRule) -> RuleMessage {
+    let mut message = RuleMessage::default();
     message.header.family = if rule.ipv4 {
         AddressFamily::Inet
     } else {
@@ -106,44 +122,5 @@ pub(super) async fn add(handle: &Handle, rule: MarkRule) -> Result<(), rtnetlink
         RuleAttribute::Table(rule.table),
         RuleAttribute::Protocol(RouteProtocol::from(PROTOCOL)),
     ];
-    match request.execute().await {
-        Err(error) if is(&error, nix::Error::EEXIST) => Ok(()),
-        result => result,
-    }
-}
-
-/// Removes a rule; fine when it is gone already.
-pub(super) async fn remove(handle: &Handle, rule: RuleMessage) -> Result<(), rtnetlink::Error> {
-    match handle.rule().del(rule).execute().await {
-        Err(error) if is(&error, nix::Error::ENOENT) => Ok(()),
-        result => result,
-    }
-}
-
-fn is(error: &rtnetlink::Error, errno: nix::Error) -> bool {
-    matches!(
-        error,
-        rtnetlink::Error::NetlinkError(message)
-            if message.to_io().raw_os_error() == Some(errno as i32)
-    )
-}
-
-fn mark_rule(message: &RuleMessage) -> MarkRule {
-    let mut rule = MarkRule {
-        ipv4: message.header.family == AddressFamily::Inet,
-        preference: 0,
-        mark: 0,
-        mask: 0,
-        table: message.header.table.into(),
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            RuleAttribute::Priority(preference) => rule.preference = *preference,
-            RuleAttribute::FwMark(mark) => rule.mark = *mark,
-            RuleAttribute::FwMask(mask) => rule.mask = *mask,
-            RuleAttribute::Table(table) => rule.table = *table,
-            _ => {}
-        }
-    }
-    rule
+    message
 }

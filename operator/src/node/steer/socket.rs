@@ -1,129 +1,99 @@
 //! Conversations with the kernel's netfilter, by netlink.
 
-use std::{io, time::Duration};
+use std::io;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_ACK, NetlinkDeserializable as _, NetlinkHeader};
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterProtoFamily, none::ControlMessage,
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
-use nix::sys::{
-    socket::{setsockopt, sockopt},
-    time::{TimeVal, TimeValLike},
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::sys::socket::{setsockopt, sockopt};
+use vrfgate_ebpf::{
+    Netns,
+    netlink::{Error, Malformed, Message, Messages, Request, Socket},
 };
-use vrfgate_ebpf::Netns;
 
 /// `NFNL_SUBSYS_NFTABLES` of `<linux/netfilter/nfnetlink.h>`: whom a batch is for.
 const NFTABLES: u16 = 10;
-/// The kernel answers at once, or not at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// `NLMSG_ERROR`: an acknowledgement, too.
+const ERROR: u16 = 2;
 /// Room for a request; a VRF of a thousand services takes about 500 kB.
 const SEND_BUFFER: usize = 16 << 20;
+/// `struct nfgenmsg`
+pub(super) const NFGENMSG: usize = 4;
 
 /// A socket to netfilter in one namespace.
 pub(super) struct Netfilter(Socket);
 
 impl Netfilter {
     pub(super) fn open(netns: &Netns) -> io::Result<Self> {
-        let mut socket = netns.run(|| Socket::new(NETLINK_NETFILTER))??;
-        socket.bind_auto()?;
-        let seconds = i64::try_from(PATIENCE.as_secs()).map_err(io::Error::other)?;
-        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(seconds))?;
-        setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)?;
+        let socket = Socket::open(netns, NETLINK_NETFILTER)?;
+        setsockopt(socket.inner(), sockopt::SndBufForce, &SEND_BUFFER)?;
         Ok(Self(socket))
     }
 
-    /// What the kernel answers to one question.
-    pub(super) fn ask(
-        &self,
-        question: NetfilterMessage,
-        flags: u16,
-    ) -> io::Result<Vec<NetfilterMessage>> {
-        self.send(vec![(question, NLM_F_REQUEST | flags)])?;
-        let mut answers = Vec::new();
-        loop {
-            for message in self.receive()? {
-                match message.payload {
-                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                    NetlinkPayload::Done(_) => return Ok(answers),
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    _ => {}
-                }
-            }
-        }
+    /// A whole list: what `read` makes of each of its messages.
+    pub(super) fn list<T>(
+        &mut self,
+        question: &NetfilterMessage,
+        read: impl FnMut(Message<'_>) -> Result<Option<T>, Malformed>,
+    ) -> io::Result<Vec<T>> {
+        Ok(self.0.list(&Request::of(question, 0), read)?)
+    }
+
+    /// Has the kernel do something, or tell whether something is there.
+    pub(super) fn ask(&mut self, question: &NetfilterMessage) -> io::Result<()> {
+        Ok(self.0.change(&Request::of(question, 0))?)
     }
 
     /// Has nftables make all of the changes, or none.
-    pub(super) fn commit(&self, changes: Vec<(NetfilterMessage, u16)>) -> io::Result<()> {
+    pub(super) fn commit(&mut self, changes: &[(NetfilterMessage, u16)]) -> io::Result<()> {
         let border = |message: ControlMessage| {
             let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES);
-            (NetfilterMessage::new(header, message), NLM_F_REQUEST)
+            Request::of(&NetfilterMessage::new(header, message), 0)
         };
-        let mut messages = vec![border(ControlMessage::BatchBegin)];
-        messages.extend(
+        let mut requests = vec![border(ControlMessage::BatchBegin)];
+        requests.extend(
             changes
-                .into_iter()
-                .map(|(change, flags)| (change, NLM_F_REQUEST | flags)),
+                .iter()
+                .map(|(change, flags)| Request::of(change, *flags)),
         );
         // Its answer comes last, whatever comes of the others.
-        if let Some((_, flags)) = messages.last_mut() {
-            *flags |= NLM_F_ACK;
+        if let Some(last) = requests.last_mut() {
+            last.flags |= NLM_F_ACK;
         }
-        let last = messages.len();
-        messages.push(border(ControlMessage::BatchEnd));
-        self.send(messages)?;
+        let count = u32::try_from(requests.len()).map_err(io::Error::other)?;
+        requests.push(border(ControlMessage::BatchEnd));
+        let first = self.0.send(requests.iter().map(|request| (request, 0)))?;
+        let last = first.wrapping_add(count - 1);
         let mut refusal = None;
         loop {
-            for message in self.receive()? {
-                let NetlinkPayload::Error(error) = message.payload else {
+            let Some(datagram) = self.0.receive()? else {
+                return Err(io::Error::other("the kernel's answer was lost"));
+            };
+            for message in Messages::of(datagram) {
+                let message = message.map_err(Error::from)?;
+                if message.kind != ERROR {
                     continue;
-                };
-                if error.code.is_some() {
-                    refusal.get_or_insert_with(|| error.to_io());
                 }
-                let sequence = usize::try_from(message.header.sequence_number);
+                let code = i32::from_ne_bytes(message.field(0).map_err(Error::from)?);
+                if code != 0 {
+                    let error = io::Error::from_raw_os_error(code.saturating_neg());
+                    refusal.get_or_insert(error);
+                }
                 // The first is the batch itself, which is refused as a whole where it makes no sense.
-                let whole = sequence == Ok(1) && error.code.is_some();
-                if whole || sequence == Ok(last) {
+                let whole = message.sequence == first && code != 0;
+                if whole || message.sequence == last {
                     return refusal.map_or(Ok(()), Err);
                 }
             }
         }
     }
+}
 
-    /// Sends messages as one, numbered from 1.
-    fn send(&self, messages: Vec<(NetfilterMessage, u16)>) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for (number, (message, flags)) in (1..).zip(messages) {
-            let mut message = NetlinkMessage::from(message);
-            message.header.flags = flags;
-            message.header.sequence_number = number;
-            message.finalize();
-            let start = bytes.len();
-            bytes.resize(start + message.buffer_len(), 0);
-            message.serialize(&mut bytes[start..]);
-        }
-        let sent = self.0.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
-        if sent == bytes.len() {
-            Ok(())
-        } else {
-            Err(io::Error::other("the kernel took a part of the request"))
-        }
-    }
-
-    fn receive(&self) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
-        let (datagram, _) = self.0.recv_from_full()?;
-        let mut messages = Vec::new();
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            // Messages begin at multiples of four bytes (NLMSG_ALIGN of <linux/netlink.h>).
-            let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            messages.push(message);
-        }
-        Ok(messages)
-    }
+/// A message as the crate knows it; `None` when it doesn't.
+pub(super) fn decoded(message: &Message<'_>) -> Option<NetfilterMessage> {
+    let mut header = NetlinkHeader::default();
+    header.message_type = message.kind;
+    NetfilterMessage::deserialize(&header, message.body).ok()
 }

@@ -1,0 +1,22 @@
+//! Conversations with the kernel by netlink, without a runtime: the one way in which all parts of vrfgate read lists
+//! of the kernel.
+//!
+//! A list is whole or an error. The kernel may say that it changed while it was read (`NLM_F_DUMP_INTR`), end it
+//! with an error, or send more than the buffer holds: [`Socket::list`] reads it again or fails, and never hands out a
+//! part of it. Messages are handed out as bytes, and each reader takes from them what it needs, so that an attribute
+//! that nobody needs can't spoil the message.
+
+mod address;
+mod error;
+mod link;
+mod listing;
+mod message;
+mod socket;
+
+pub use self::{
+    address::{LocalAddress, addresses},
+    error::{Error, Malformed},
+    link::{Link, LinkKind, link, link_of, links},
+    message::{Attribute, Attributes, Message, Messages},
+    socket::{Request, Socket},
+};

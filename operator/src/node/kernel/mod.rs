@@ -1,0 +1,18 @@
+//! What the kernel is asked for and tells of by rtnetlink: routes, policy rules, and that something has changed. Knows
+//! messages; what to make of them is for others to know.
+
+mod changes;
+mod questions;
+mod route;
+mod rule;
+
+pub use self::changes::Change;
+pub(super) use self::{
+    changes::Changes,
+    questions::Questions,
+    route::{FIB_MATCH, Filter, LOOKUP_TABLE, Lookup, Route, fib_match, routes},
+    rule::{LOCAL_TABLE, RULE, Rule, rules},
+};
+
+#[cfg(test)]
+mod tests;
