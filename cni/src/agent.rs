@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! plugin   {"protocol":1,"event":"attached","attachment":{…}}
-//! agent    {"done":true}                     or  {"done":false,"why":"…"}
+//! agent    {"done":true}                     or  {"done":false,"why":"…"}, perhaps with "later":true
 //! ```
 //!
 //! * The plugin connects, says one [`Notice`], and reads one [`Answer`]; then the connection is over.
@@ -14,6 +14,8 @@
 //!   rules away, and the gate with the last attachment of the namespace, before it answers. The record may be there
 //!   still; the plugin removes it after the answer, and says the same again if it comes to that.
 //! * The plugin holds a lock on the namespace's file (`flock`) while it speaks. The agent must not wait for it.
+//! * `later` says that the agent is short of something, and that the same may succeed soon; where it must not fail, the plugin
+//!   asks again for [`PATIENCE`].
 //! * An answer after [`PATIENCE`] is none.
 //!
 //! Nothing depends on a notice being heard: an agent that starts later finds the records.
@@ -22,7 +24,8 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::Path,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,9 @@ pub const PROTOCOL: u32 = 1;
 
 /// How long the plugin waits for an answer: a pod's start waits with it.
 pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often an agent is asked again that is short of something.
+const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the plugin has done, or wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +70,9 @@ pub struct Answer {
     /// If not, why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// If not, whether the same may succeed soon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub later: bool,
 }
 
 /// Why the agent has not done what the plugin wants.
@@ -84,6 +93,8 @@ pub enum AgentError {
         socket: String,
         /// What it says.
         why: String,
+        /// Whether the same may succeed soon.
+        later: bool,
     },
 }
 
@@ -97,14 +108,32 @@ pub fn tell(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), 
     let name = || socket.display().to_string();
     match converse(socket, &notice) {
         Ok(Answer { done: true, .. }) => Ok(()),
-        Ok(Answer { done: false, why }) => Err(AgentError::Refused {
+        Ok(Answer {
+            done: false,
+            why,
+            later,
+        }) => Err(AgentError::Refused {
             socket: name(),
             why: why.unwrap_or_else(|| "no".into()),
+            later,
         }),
         Err(cause) => Err(AgentError::Missing {
             socket: name(),
             cause,
         }),
+    }
+}
+
+/// As [`tell`], for [`PATIENCE`] again and again where the agent says that the same may succeed soon.
+pub fn insist(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), AgentError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match tell(socket, event, attachment) {
+            Err(AgentError::Refused { later: true, .. }) if Instant::now() < end => {
+                thread::sleep(ASK_EVERY);
+            }
+            told => return told,
+        }
     }
 }
 

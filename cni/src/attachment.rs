@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use vrfgate_ebpf::{Netns, NetnsId, Store, remove_replaced, replace_file};
+use vrfgate_ebpf::{Netns, NetnsId, Store, is_shortage, remove_replaced, replace_file};
 
 use crate::{Service, VrfName};
 
@@ -94,11 +94,18 @@ impl NetnsPlace {
         })
     }
 
-    /// The namespace, unless it is gone from its path.
-    #[must_use]
-    pub fn open(&self) -> Option<Netns> {
-        let netns = Netns::open(self.path.to_str()?).ok()?;
-        (netns.cookie().ok()? == self.cookie).then_some(netns)
+    /// The namespace, unless it is gone from its path. An error says that this can't be told.
+    pub fn open(&self) -> io::Result<Option<Netns>> {
+        let Some(path) = self.path.to_str() else {
+            return Ok(None);
+        };
+        let found = Netns::open(path).and_then(|netns| Ok((netns.cookie()?, netns)));
+        match found {
+            Ok((cookie, netns)) => Ok((cookie == self.cookie).then_some(netns)),
+            Err(error) if is_shortage(&error) => Err(error),
+            // Whatever is there now, it is no network namespace.
+            Err(_) => Ok(None),
+        }
     }
 }
 
@@ -181,7 +188,8 @@ impl Attachments {
     }
 
     /// Every record that can be read, in order of their keys. Of others, the log tells: one broken file must not
-    /// stop every pod of the machine.
+    /// stop every pod of the machine. What can't be read only now is an error, because an attachment that is left out
+    /// counts as gone.
     pub fn all(&self) -> io::Result<Vec<Attachment>> {
         let entries = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -195,6 +203,7 @@ impl Attachments {
             }
             match read(&path) {
                 Ok(found) => attachments.extend(found),
+                Err(error) if is_shortage(&error) => return Err(error),
                 Err(error) => warn!("{}: left out: {error}", path.display()),
             }
         }

@@ -38,7 +38,7 @@ fn change(store: &Store, netns: &Netns, rules: &RuleSet) -> Result<bool, Error> 
     let Some(mut gate) = Gate::open(store, netns.clone())? else {
         return Ok(false);
     };
-    if !gate.is_current() {
+    if !gate.is_current()? {
         gate.renew()?;
     }
     gate.apply(rules)?;

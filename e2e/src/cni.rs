@@ -141,6 +141,23 @@ impl CniNode {
     #[must_use]
     #[track_caller]
     pub fn agent(&self, machine: &Host, spec: &Value) -> Agent {
+        self.start_agent(machine, spec, Command::new(crate::vrfgate::program()))
+    }
+
+    /// As [`CniNode::agent`], where the agent may have so many files open: `SOFT:HARD`, as prlimit(1) takes it.
+    #[must_use]
+    #[track_caller]
+    pub fn agent_with_files(&self, machine: &Host, spec: &Value, limits: &str) -> Agent {
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--nofile={limits}"))
+            .arg("--")
+            .arg(crate::vrfgate::program());
+        self.start_agent(machine, spec, command)
+    }
+
+    #[track_caller]
+    fn start_agent(&self, machine: &Host, spec: &Value, mut command: Command) -> Agent {
         let last = self
             .run_dir()
             .join(format!("{}.agent.json", machine.netns().inode()));
@@ -149,22 +166,32 @@ impl CniNode {
             .and_then(|()| fs::write(&last, spec.to_string()))
             .and_then(|()| fs::write(&nowhere, NOWHERE));
         written.unwrap_or_else(|error| panic!("{}: {error}", last.display()));
-        let child = Command::new(crate::vrfgate::program())
-            .arg("--bpffs")
-            .arg(self.bpffs())
-            .arg("--run-dir")
-            .arg(self.run_dir())
-            .args(["agent", "--node-name", "n", "--netns"])
-            .arg(machine.netns().name())
-            .env("KUBECONFIG", &nowhere)
-            .spawn()
-            .unwrap_or_else(|error| panic!("the agent: {error}"));
+        let log = self.home.path().join("agent.log");
+        let child = fs::File::create(&log).and_then(|log| {
+            command
+                .arg("--bpffs")
+                .arg(self.bpffs())
+                .arg("--run-dir")
+                .arg(self.run_dir())
+                .args(["agent", "--node-name", "n", "--netns"])
+                .arg(machine.netns().name())
+                .env("KUBECONFIG", &nowhere)
+                .stderr(log)
+                .spawn()
+        });
         let socket = self.run_dir().join("agent.sock");
-        let agent = Agent(child);
+        let agent = Agent {
+            child: child.unwrap_or_else(|error| panic!("the agent: {error}")),
+            log,
+        };
         let deadline = Instant::now() + SOON;
         // One that was killed has left its socket behind.
         while UnixStream::connect(&socket).is_err() {
-            assert!(Instant::now() < deadline, "the agent doesn't listen");
+            assert!(
+                Instant::now() < deadline,
+                "the agent doesn't listen: {}",
+                agent.said()
+            );
             thread::sleep(Duration::from_millis(20));
         }
         agent
@@ -186,17 +213,42 @@ impl CniNode {
 
 /// A running `vrfgate agent`.
 #[derive(Debug)]
-pub struct Agent(Child);
+pub struct Agent {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Agent {
+    /// What it has logged.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// How many descriptors it has open.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
+    /// From now on, how many it may have open: `SOFT:HARD`, as prlimit(1) takes it. Those that it has, it keeps.
+    #[track_caller]
+    pub fn limit_files(&self, limits: &str) {
+        let set = Command::new("prlimit")
+            .arg(format!("--pid={}", self.child.id()))
+            .arg(format!("--nofile={limits}"))
+            .status();
+        assert!(set.is_ok_and(|status| status.success()), "prlimit {limits}");
+    }
+
     /// `kill -9`
     pub fn kill(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     maps::{self, Maps},
     object,
     record::Record,
+    shortage::is_shortage,
     slots::Allocation,
     store::{Pins, is_older, layout_name, restrict},
     sys,
@@ -31,7 +32,7 @@ pub(crate) struct Attached {
     /// Decides where the gate doesn't: it takes two detached links to open the door.
     pub(crate) guard: Attachment,
     pub(crate) maps: Maps,
-    /// Every map by name, those too that only the program uses, so that all can be pinned again.
+    /// The maps by name that only the program uses, so that all can be pinned again.
     held: Vec<(&'static str, OwnedFd)>,
 }
 
@@ -59,6 +60,11 @@ impl Attached {
                         found: found.clone(),
                     },
                     Ok(_) => not_in_force("its link has been detached".into()),
+                    // It says nothing of the gate.
+                    Err(cause) if is_shortage(&cause) => Error::Io {
+                        doing: format!("opening {}", pins.gate().link.display()),
+                        cause,
+                    },
                     Err(error) => not_in_force(format!("opening its link: {error}")),
                 });
             }
@@ -115,9 +121,10 @@ impl Attached {
     /// Pins everything anew, in the place of what is left of the pins.
     pub(crate) fn pin_again(&self, pins: &Pins) -> io::Result<()> {
         let staging = pins.stage()?;
-        for (name, map) in &self.held {
+        let held = self.held.iter().map(|(name, map)| (*name, map.as_fd()));
+        for (name, map) in self.maps.all().chain(held) {
             let path = staging.map(name);
-            sys::pin(map.as_fd(), &path)?;
+            sys::pin(map, &path)?;
             restrict(&path)?;
         }
         self.gate.pin(&staging.gate())?;
@@ -179,10 +186,13 @@ fn stage(pins: &Pins, netns: &Netns, object: Loaded) -> Result<(Loaded, Maps, Pi
         .stage()
         .doing(|| format!("making {}", pins.directory().display()))?;
     for name in maps::ALL {
-        let map = object
+        let pinning = || format!("pinning the gate at {}", pins.directory().display());
+        let lacking = || io::Error::other(format!("the object has no map {name}"));
+        object
             .map(name)
-            .ok_or_else(|| pinning(pins, format!("the object has no map {name}")))?;
-        sys::pin(map, &staging.map(name)).map_err(|error| pinning(pins, error.to_string()))?;
+            .ok_or_else(lacking)
+            .and_then(|map| sys::pin(map, &staging.map(name)))
+            .doing(pinning)?;
         restrict(&staging.map(name))
             .doing(|| format!("restricting {}", staging.map(name).display()))?;
     }
@@ -203,17 +213,13 @@ fn attach(netns: &Netns, object: &Loaded, maps: Maps, staging: &Pins) -> Result<
     Ok(attached)
 }
 
-/// Opens every pinned map.
+/// Opens the pinned maps that [`Maps`] doesn't.
 fn hold(pins: &Pins) -> io::Result<Vec<(&'static str, OwnedFd)>> {
     let open = |name| Ok((name, sys::open_pin(&pins.map(name))?));
-    maps::ALL.into_iter().map(open).collect()
-}
-
-fn pinning(pins: &Pins, error: String) -> Error {
-    Error::Io {
-        doing: format!("pinning the gate at {}", pins.directory().display()),
-        cause: io::Error::other(error),
-    }
+    [maps::EVENTS, maps::LISTENERS]
+        .into_iter()
+        .map(open)
+        .collect()
 }
 
 pub(crate) fn map_error(doing: &'static str, netns: &Netns, cause: MapError) -> Error {

@@ -9,8 +9,9 @@ use aya::programs::{ProgramError, links::FdLink};
 
 use crate::{
     Error, Netns, TestPacket, TestRun,
-    error::{Doing, causes},
+    error::Doing,
     load::Loaded,
+    shortage::as_io,
     store::{AttachmentPins, restrict},
     sys,
 };
@@ -35,9 +36,9 @@ impl Attachment {
             netns: netns.to_string(),
             cause,
         };
-        let pinning = |cause: String| Error::Io {
+        let pinning = |cause| Error::Io {
             doing: format!("pinning the gate of {netns} at {}", pins.link.display()),
-            cause: io::Error::other(cause),
+            cause,
         };
         let mut program = object.program(name, &pins.program).map_err(program_error)?;
         let link = program
@@ -46,7 +47,7 @@ impl Attachment {
             .map_err(program_error)?;
         let _link = FdLink::from(link)
             .pin(&pins.link)
-            .map_err(|error| pinning(causes(&error)))?;
+            .map_err(|error| pinning(as_io(&error)))?;
         for path in [&pins.program, &pins.link] {
             restrict(path).doing(|| format!("restricting {}", path.display()))?;
         }

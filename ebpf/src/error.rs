@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
-use crate::{RuleError, SharedPort, preflight::Lack};
+use crate::{RuleError, SharedPort, preflight::Lack, shortage};
 
 /// Why something could not be done to the gate of a network namespace.
 #[derive(Debug, thiserror::Error)]
@@ -86,13 +86,11 @@ pub enum Error {
     Rules(#[from] RuleError),
 
     /// The kernel refused the BPF object.
-    #[error("loading the gate's BPF program: {}; `vrfgate doctor` tells what this kernel lacks", causes(.0))]
+    #[error("loading the gate's BPF program: {}; {}", causes(.0), advice(.0))]
     Load(EbpfError),
 
     /// The kernel refused the BPF program, or to attach it.
-    #[error(
-        "attaching the gate's BPF program to {netns}: {}; `vrfgate doctor` tells what this kernel lacks", causes(.cause)
-    )]
+    #[error("attaching the gate's BPF program to {netns}: {}; {}", causes(.cause), advice(.cause))]
     Program {
         /// The namespace.
         netns: String,
@@ -121,6 +119,29 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the process or the machine is only short of something, such as descriptors: nothing is known then of
+    /// what was looked at, and the same may succeed another time. See [`is_shortage`](crate::is_shortage).
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        let answer = match self {
+            Self::Load(cause) => shortage::answer(cause),
+            Self::Program { cause, .. } => shortage::answer(cause),
+            Self::Maps { cause, .. } => shortage::answer(cause),
+            Self::Io { cause, .. } => Some(cause),
+            Self::Unsupported(_)
+            | Self::Busy { .. }
+            | Self::AlreadyAttached(_)
+            | Self::OldLayout { .. }
+            | Self::Layout { .. }
+            | Self::NotInForce { .. }
+            | Self::PortShared { .. }
+            | Self::Rules(_) => None,
+        };
+        answer.is_some_and(shortage::is_shortage)
+    }
+}
+
 /// An error and what caused it, in one line. aya's errors leave the system's answer to their causes.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -134,6 +155,15 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// What to do about a kernel that refuses.
+fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    if shortage::answer(error).is_some_and(shortage::is_shortage) {
+        "this process or this machine is short of it, and the same may succeed later"
+    } else {
+        "`vrfgate doctor` tells what this kernel lacks"
+    }
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

@@ -115,16 +115,18 @@ impl Gate {
             ..former
         };
         check(&netns, open, &record.bound_under, policy)?;
-        let mut tracker = Tracker::provide(store, netns.id())?;
         let listeners = Tracker::listeners_pin(store);
-        let built = tracker
-            .watch(&netns, &rules.slaves)
-            .and_then(|()| build(&pins, &netns, rules, capacity, &listeners, &mut record));
-        let (attached, tables, staging) = match built {
+        let built = Tracker::provide(store, netns.id()).and_then(|mut tracker| {
+            tracker.watch(&netns, &rules.slaves)?;
+            let built = build(&pins, &netns, rules, capacity, &listeners, &mut record)?;
+            Ok((tracker, built))
+        });
+        let (tracker, (attached, tables, staging)) = match built {
             Ok(built) => built,
             Err(error) => {
+                // The reason matters more than what may go wrong on the way back.
+                let _ = pins.sweep();
                 if !predecessor {
-                    // The reason matters more than what may go wrong on the way back.
                     let _ = Tracker::forget(store, netns.id());
                 }
                 return Err(error);
@@ -159,9 +161,14 @@ impl Gate {
         match opened {
             Ok(()) => Ok(gate),
             Err(error) => {
-                // A gate that can't be opened is of no use, and "nothing was changed" is a promise. What
-                // made the first step fail may make this one fail too; then the gate stays, and refuses.
-                let _ = gate.detach();
+                if predecessor {
+                    // One of the two is in force, and stays.
+                    let _ = pins.sweep();
+                } else {
+                    // A gate that can't be opened is of no use, and "nothing was changed" is a promise. What
+                    // made the first step fail may make this one fail too; then the gate stays, and refuses.
+                    let _ = gate.detach();
+                }
                 Err(error)
             }
         }
@@ -215,11 +222,11 @@ impl Gate {
 
     /// Whether the gate runs the programs that this version of vrfgate would attach, by both its links, and
     /// asks the tracker that there is now.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> Result<bool, Error> {
         let pins = self.store.pins(self.netns.id());
-        let whole = self.attached.is_whole(&self.netns).unwrap_or(false);
-        whole && self.record.is_current() && self.tracker.is_asked_by(&pins)
+        Ok(self.attached.is_whole(&self.netns)?
+            && self.record.is_current()
+            && self.tracker.is_asked_by(&pins)?)
     }
 
     /// Notes that the gate came before whoever needs it, so that sockets are bound under its sysctl: it stays until it
@@ -262,12 +269,16 @@ impl Gate {
         self.verify()?;
         let pins = self.store.pins(self.netns.id());
         let listeners = Tracker::listeners_pin(&self.store);
-        let (attached, staging) = rebuild(&pins, &self.netns, &listeners)?;
-        pins.replace(&staging)
-            .and_then(|()| pins.sweep())
-            .doing(|| format!("publishing {}", pins.directory().display()))?;
-        // The last descriptors of the old links go here.
-        self.attached = attached;
+        let renewed = rebuild(&pins, &self.netns, &listeners).and_then(|(attached, staging)| {
+            pins.replace(&staging)
+                .and_then(|()| pins.sweep())
+                .doing(|| format!("publishing {}", pins.directory().display()))?;
+            Ok(attached)
+        });
+        // The last descriptors of the old links go here; or, what was made in vain.
+        self.attached = renewed.inspect_err(|_| {
+            let _ = pins.sweep();
+        })?;
         self.record.renew();
         self.save_record()
     }

@@ -1,7 +1,11 @@
 //! The gate's maps in the kernel: reading them, and moving them from one content to another while packets
 //! are being decided.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
 
 use aya::maps::{
     Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf,
@@ -52,17 +56,26 @@ pub(crate) const ALL: [&str; 9] = [
 /// The source map's value says nothing: being there is what counts.
 const ALLOWED: u8 = 1;
 
-/// Typed handles on the maps of one gate.
+/// Handles on the maps of one gate: one descriptor each, because a process may look after hundreds of gates. The
+/// types are those by which a map is read and changed; a view of one costs nothing.
 pub(crate) struct Maps {
-    vrf_marks: Array<MapData, VrfMarks>,
-    vrfs: HashMap<MapData, u32, VrfPolicy>,
-    slaves: HashMap<MapData, u32, u32>,
-    rules: HashMap<MapData, RuleKey, RuleValue>,
-    prefix_rules: LpmTrie<MapData, PrefixRule, RuleValue>,
-    sources: LpmTrie<MapData, Source, u8>,
-    counters: PerCpuArray<MapData, Counters>,
+    vrf_marks: Map,
+    vrfs: Map,
+    slaves: Map,
+    rules: Map,
+    prefix_rules: Map,
+    sources: Map,
+    counters: Map,
     room: Room,
 }
+
+type Marks<T> = Array<T, VrfMarks>;
+type Vrfs<T> = HashMap<T, u32, VrfPolicy>;
+type Slaves<T> = HashMap<T, u32, u32>;
+type Rules<T> = HashMap<T, RuleKey, RuleValue>;
+type PrefixRules<T> = LpmTrie<T, PrefixRule, RuleValue>;
+type Sources<T> = LpmTrie<T, Source, u8>;
+type Counts<T> = PerCpuArray<T, Counters>;
 
 /// Entries each map can hold.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +85,7 @@ struct Room {
     rules: usize,
     prefix_rules: usize,
     sources: usize,
+    counters: u32,
 }
 
 /// How many entries an [`Maps::transition`] wrote and removed.
@@ -93,22 +107,62 @@ impl Maps {
         let rules = map(RULES)?;
         let prefix_rules = map(PREFIX_RULES)?;
         let sources = map(SOURCES)?;
+        let vrf_marks = map(VRF_MARKS)?;
+        let counters = map(COUNTERS)?;
+        // A map of another kind is found here, and not when it is to be changed.
+        Marks::try_from(&vrf_marks)?;
+        Vrfs::try_from(&vrfs)?;
+        Slaves::try_from(&slaves)?;
+        Rules::try_from(&rules)?;
+        PrefixRules::try_from(&prefix_rules)?;
+        Sources::try_from(&sources)?;
         let room = Room {
             vrfs: capacity(&vrfs)?,
             slaves: capacity(&slaves)?,
             rules: capacity(&rules)?,
             prefix_rules: capacity(&prefix_rules)?,
             sources: capacity(&sources)?,
+            counters: Counts::try_from(&counters)?.len(),
         };
         Ok(Self {
-            vrf_marks: map(VRF_MARKS)?.try_into()?,
-            vrfs: vrfs.try_into()?,
-            slaves: slaves.try_into()?,
-            rules: rules.try_into()?,
-            prefix_rules: prefix_rules.try_into()?,
-            sources: sources.try_into()?,
-            counters: map(COUNTERS)?.try_into()?,
+            vrf_marks,
+            vrfs,
+            slaves,
+            rules,
+            prefix_rules,
+            sources,
+            counters,
             room,
+        })
+    }
+
+    /// Each map that is held here, with its name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        let Self {
+            vrf_marks,
+            vrfs,
+            slaves,
+            rules,
+            prefix_rules,
+            sources,
+            counters,
+            room: _,
+        } = self;
+        [
+            (VRF_MARKS, vrf_marks),
+            (VRFS, vrfs),
+            (SLAVES, slaves),
+            (RULES, rules),
+            (PREFIX_RULES, prefix_rules),
+            (SOURCES, sources),
+            (COUNTERS, counters),
+        ]
+        .into_iter()
+        .filter_map(|(name, map)| match map {
+            Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data) | Map::PerCpuArray(data) => {
+                Some((name, data.fd().as_fd()))
+            }
+            _ => None,
         })
     }
 
@@ -119,7 +173,7 @@ impl Maps {
 
     /// Number of counter slots.
     pub(crate) fn counter_slots(&self) -> u32 {
-        self.counters.len()
+        self.room.counters
     }
 
     /// Entries that the maps can hold.
@@ -130,6 +184,7 @@ impl Maps {
             rules,
             prefix_rules,
             sources,
+            counters: _,
         } = self.room;
         Needs {
             counters: self.counter_slots() as usize,
@@ -142,16 +197,20 @@ impl Maps {
     /// Everything that decides packets now.
     pub(crate) fn read(&self) -> Result<Tables, MapError> {
         Ok(Tables {
-            vrfs: self.vrfs.iter().collect::<Result<_, _>>()?,
-            slaves: self.slaves.iter().collect::<Result<_, _>>()?,
-            rules: self.rules.iter().collect::<Result<_, _>>()?,
-            prefix_rules: self
-                .prefix_rules
+            vrfs: Vrfs::try_from(&self.vrfs)?
+                .iter()
+                .collect::<Result<_, _>>()?,
+            slaves: Slaves::try_from(&self.slaves)?
+                .iter()
+                .collect::<Result<_, _>>()?,
+            rules: Rules::try_from(&self.rules)?
+                .iter()
+                .collect::<Result<_, _>>()?,
+            prefix_rules: PrefixRules::try_from(&self.prefix_rules)?
                 .iter()
                 .map(|entry| entry.map(|(key, value)| ((key.prefix_len(), key.data()), value)))
                 .collect::<Result<_, _>>()?,
-            sources: self
-                .sources
+            sources: Sources::try_from(&self.sources)?
                 .keys()
                 .map(|key| key.map(|key| (key.prefix_len(), key.data())))
                 .collect::<Result<_, _>>()?,
@@ -160,7 +219,7 @@ impl Maps {
 
     /// Ifindex and counter slot of each VRF.
     pub(crate) fn vrf_slots(&self) -> Result<Vec<(u32, u32)>, MapError> {
-        self.vrfs
+        Vrfs::try_from(&self.vrfs)?
             .iter()
             .map(|entry| entry.map(|(ifindex, policy)| (ifindex, policy.counter)))
             .collect()
@@ -168,7 +227,7 @@ impl Maps {
 
     /// One slot, summed over all CPUs.
     pub(crate) fn counters(&self, slot: u32) -> Result<Counters, MapError> {
-        let per_cpu = self.counters.get(&slot, 0)?;
+        let per_cpu = Counts::try_from(&self.counters)?.get(&slot, 0)?;
         Ok(per_cpu
             .iter()
             .fold(Counters::default(), |sum, cpu| Counters {
@@ -185,9 +244,10 @@ impl Maps {
         }
         // Asked for once: it is in a file, and there may be thousands of slots.
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        let mut counters = Counts::try_from(&mut self.counters)?;
         for &slot in slots {
             let zeroes = PerCpuValues::try_from(vec![Counters::default(); cpus])?;
-            self.counters.set(slot, zeroes, 0)?;
+            counters.set(slot, zeroes, 0)?;
         }
         Ok(())
     }
@@ -200,6 +260,7 @@ impl Maps {
             rules,
             prefix_rules,
             sources,
+            counters: _,
         } = self.room;
         if tables.slaves.len() > slaves {
             return Err(RuleError::ManySlaves {
@@ -271,21 +332,24 @@ impl Maps {
 
     fn add(&mut self, current: &Tables, target: &Tables) -> Result<usize, MapError> {
         let mut written = 0;
+        let mut sources = Sources::try_from(&mut self.sources)?;
         for source in &target.sources {
             if !current.sources.contains(source) {
-                self.sources.insert(&lpm_key(source), ALLOWED, 0)?;
+                sources.insert(&lpm_key(source), ALLOWED, 0)?;
                 written += 1;
             }
         }
+        let mut rules = Rules::try_from(&mut self.rules)?;
         for (key, value) in &target.rules {
             if current.rules.get(key) != Some(value) {
-                self.rules.insert(key, value, 0)?;
+                rules.insert(key, value, 0)?;
                 written += 1;
             }
         }
+        let mut prefix_rules = PrefixRules::try_from(&mut self.prefix_rules)?;
         for (key, value) in &target.prefix_rules {
             if current.prefix_rules.get(key) != Some(value) {
-                self.prefix_rules.insert(&lpm_key(key), value, 0)?;
+                prefix_rules.insert(&lpm_key(key), value, 0)?;
                 written += 1;
             }
         }
@@ -299,22 +363,25 @@ impl Maps {
         current: &Tables,
         target: &Tables,
     ) -> Result<(Vec<(u32, VrfPolicy)>, usize), MapError> {
-        let mut marks = self.vrf_marks.get(&0, 0)?;
+        let mut all_marks = Marks::try_from(&mut self.vrf_marks)?;
+        let mut marks = all_marks.get(&0, 0)?;
         let former = marks;
         for &ifindex in target.vrfs.keys().chain(target.slaves.keys()) {
             marks.mark(ifindex);
         }
         if marks != former {
-            self.vrf_marks.set(0, marks, 0)?;
+            all_marks.set(0, marks, 0)?;
         }
+        let mut held = Slaves::try_from(&mut self.slaves)?;
         let mut slaves = 0;
         for (slave, vrf) in &target.slaves {
             if current.slaves.get(slave) != Some(vrf) {
-                self.slaves.insert(slave, vrf, 0)?;
+                held.insert(slave, vrf, 0)?;
                 slaves += 1;
             }
         }
 
+        let mut vrfs = Vrfs::try_from(&mut self.vrfs)?;
         let mut widened = Vec::new();
         for (&ifindex, policy) in &target.vrfs {
             let former = current.vrfs.get(&ifindex);
@@ -324,7 +391,7 @@ impl Maps {
                 ..*policy
             };
             if former != Some(&wide) || wide != *policy {
-                self.vrfs.insert(ifindex, wide, 0)?;
+                vrfs.insert(ifindex, wide, 0)?;
                 widened.push((ifindex, wide));
             }
         }
@@ -338,28 +405,30 @@ impl Maps {
         target: &Tables,
         widened: &[(u32, VrfPolicy)],
     ) -> Result<usize, MapError> {
+        let mut vrfs = Vrfs::try_from(&mut self.vrfs)?;
         for (ifindex, wide) in widened {
             if let Some(policy) = target.vrfs.get(ifindex).filter(|policy| *policy != wide) {
-                self.vrfs.insert(ifindex, policy, 0)?;
+                vrfs.insert(ifindex, policy, 0)?;
             }
         }
         let gone: Vec<u32> = missing(current.vrfs.keys(), |vrf| target.vrfs.contains_key(vrf));
         for ifindex in &gone {
-            absent_is_fine(self.vrfs.remove(ifindex))?;
+            absent_is_fine(vrfs.remove(ifindex))?;
         }
         let released = missing(current.slaves.keys(), |slave| {
             target.slaves.contains_key(slave)
         });
+        let mut slaves = Slaves::try_from(&mut self.slaves)?;
         for slave in &released {
-            absent_is_fine(self.slaves.remove(slave))?;
+            absent_is_fine(slaves.remove(slave))?;
         }
         if !(gone.is_empty() && released.is_empty()) {
             // Of all that are left: a mark may be that of two.
             let mut marks = VrfMarks::default();
-            for ifindex in self.vrfs.keys().chain(self.slaves.keys()) {
+            for ifindex in vrfs.keys().chain(slaves.keys()) {
                 marks.mark(ifindex?);
             }
-            self.vrf_marks.set(0, marks, 0)?;
+            Marks::try_from(&mut self.vrf_marks)?.set(0, marks, 0)?;
         }
         Ok(gone.len() + released.len())
     }
@@ -370,14 +439,17 @@ impl Maps {
             prefix_rules,
             sources,
         } = gone;
+        let mut held = Rules::try_from(&mut self.rules)?;
         for key in rules {
-            absent_is_fine(self.rules.remove(key))?;
+            absent_is_fine(held.remove(key))?;
         }
+        let mut held = PrefixRules::try_from(&mut self.prefix_rules)?;
         for key in prefix_rules {
-            absent_is_fine(self.prefix_rules.remove(&lpm_key(key)))?;
+            absent_is_fine(held.remove(&lpm_key(key)))?;
         }
+        let mut held = Sources::try_from(&mut self.sources)?;
         for source in sources {
-            absent_is_fine(self.sources.remove(&lpm_key(source)))?;
+            absent_is_fine(held.remove(&lpm_key(source)))?;
         }
         Ok(rules.len() + prefix_rules.len() + sources.len())
     }

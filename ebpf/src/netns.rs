@@ -19,6 +19,8 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::is_shortage;
+
 /// Where `ip netns` keeps its names (ip-netns(8)).
 const NAMED: &str = "/run/netns";
 /// The namespace of the calling process.
@@ -86,15 +88,15 @@ impl Netns {
         self.id
     }
 
-    /// Whether the name or path that it was opened by still stands for it. When not, the namespace is on its
-    /// way out: it lives on only in what is inside, and in this value.
+    /// Whether the name or path that it was opened by still stands for it, as far as can be told. When not, the
+    /// namespace is on its way out: it lives on only in what is inside, and in this value.
     #[must_use]
     pub fn is_named(&self) -> bool {
         let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         self.path == Path::new(OWN)
             || match (fs::metadata(&self.path), self.file.metadata()) {
                 (Ok(named), Ok(ours)) => place(named) == place(ours),
-                _ => false,
+                (Err(error), _) | (_, Err(error)) => is_shortage(&error),
             }
     }
 

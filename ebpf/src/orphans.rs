@@ -16,6 +16,7 @@ use caps::{CapSet, Capability};
 use crate::{
     Error, Netns, NetnsId, Store,
     error::Doing,
+    is_shortage,
     remains::{bury, is_orphan},
     store::{Lock, Pins},
     sys,
@@ -134,7 +135,9 @@ impl LivingNetns {
 /// The number may have been given to another namespace, which lives at `path`.
 fn bury_predecessor(store: &Store, id: NetnsId, path: &Path) -> Result<bool, Error> {
     // Gone meanwhile, or of a process that we can't look into: another time.
-    let Some(netns) = Netns::open_path(path).ok().filter(|netns| netns.id() == id) else {
+    let opened =
+        unless_ended(Netns::open_path(path)).doing(|| format!("opening {}", path.display()))?;
+    let Some(netns) = opened.filter(|netns| netns.id() == id) else {
         return Ok(false);
     };
     // Asked before the lock is taken: whoever starts to look after a gate shall not be told that we do.
@@ -217,18 +220,21 @@ fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
         {
             continue;
         }
-        // Whatever can't be read in the following belongs to a process that has ended.
-        for thread in fs::read_dir(process.join("task")).into_iter().flatten() {
-            let path = thread?.path().join("ns/net");
-            if let Some(id) = fs::metadata(&path).ok().and_then(|net| inode(net.ino())) {
+        let threads = unless_ended(fs::read_dir(process.join("task")))?;
+        for thread in threads.into_iter().flatten() {
+            let Some(thread) = unless_ended(thread)? else {
+                continue;
+            };
+            let path = thread.path().join("ns/net");
+            let net = unless_ended(fs::metadata(&path))?;
+            if let Some(id) = net.and_then(|net| inode(net.ino())) {
                 living.entry(id).or_insert(path);
             }
         }
-        let mounts = fs::metadata(process.join("ns/mnt"))
-            .ok()
-            .map(|mnt| mnt.ino());
+        let mounts = unless_ended(fs::metadata(process.join("ns/mnt")))?.map(|mnt| mnt.ino());
         if mounts.is_some_and(|mounts| mount_namespaces.insert(mounts)) {
-            let table = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+            let table = unless_ended(fs::read_to_string(process.join("mountinfo")))?;
+            let table = table.unwrap_or_default();
             for (id, mounted_at) in named(&table) {
                 let seen_from_here = process
                     .join("root")
@@ -238,6 +244,15 @@ fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
         }
     }
     Ok(Some(living))
+}
+
+/// What can't be read belongs to a process that has ended, or is hidden from us; unless we are short of what reading
+/// takes, which must not make a namespace count as gone.
+fn unless_ended<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if is_shortage(&error) => Err(error),
+        read => Ok(read.ok()),
+    }
 }
 
 fn inode(number: u64) -> Option<NetnsId> {

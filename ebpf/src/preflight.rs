@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use caps::{CapSet, Capability};
 
-use crate::Store;
+use crate::{Store, is_shortage};
 
 /// `bpf_sk_lookup.ingress_ifindex` came with 5.17: without it the gate can't tell a VRF's packets.
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
@@ -71,10 +71,14 @@ pub fn preflight(store: &Store) -> Vec<Lack> {
     if version_of(&release).is_some_and(|version| version < OLDEST_KERNEL) {
         lacks.push(Lack::Kernel { release });
     }
-    if !Path::new(KERNEL_BTF).exists() {
+    // What can't be told while the machine is short of something is found out by whoever needs it.
+    if !Path::new(KERNEL_BTF)
+        .try_exists()
+        .unwrap_or_else(|error| is_shortage(&error))
+    {
         lacks.push(Lack::Btf);
     }
-    if !store.is_bpffs().unwrap_or(false) {
+    if !store.is_bpffs().unwrap_or_else(|error| is_shortage(&error)) {
         lacks.push(Lack::Bpffs {
             mount_point: store.bpffs().display().to_string(),
         });

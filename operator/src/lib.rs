@@ -16,5 +16,6 @@ pub mod explain;
 pub mod install;
 pub mod jobs;
 pub mod node;
+mod open_files;
 mod outage;
 mod serve;

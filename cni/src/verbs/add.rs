@@ -99,7 +99,8 @@ fn attach(
 }
 
 fn tell(machine: &Machine, attachment: &Attachment, required: bool) -> Result<(), Failure> {
-    let Err(error) = agent::tell(&machine.agent_socket, Event::Attached, attachment) else {
+    let tell = if required { agent::insist } else { agent::tell };
+    let Err(error) = tell(&machine.agent_socket, Event::Attached, attachment) else {
         return Ok(());
     };
     if !required {
@@ -108,8 +109,8 @@ fn tell(machine: &Machine, attachment: &Attachment, required: bool) -> Result<()
         return Ok(());
     }
     let code = match error {
-        AgentError::Missing { .. } => Code::TryAgainLater,
-        AgentError::Refused { .. } => Code::Agent,
+        AgentError::Missing { .. } | AgentError::Refused { later: true, .. } => Code::TryAgainLater,
+        AgentError::Refused { later: false, .. } => Code::Agent,
     };
     Err(Failure::new(
         code,

@@ -90,11 +90,16 @@ impl Machine {
             match bring_in_line(&self.store, netns, &wanted, &facts) {
                 Err(vrfgate_ebpf::Error::Busy { .. }) if !asked => {
                     asked = true;
-                    match agent::tell(&self.agent_socket, event, subject) {
+                    match agent::insist(&self.agent_socket, event, subject) {
                         Ok(()) => return Ok(true),
                         Err(AgentError::Missing { .. }) => {}
-                        Err(refused @ AgentError::Refused { .. }) => {
-                            return Err(Failure::new(Code::Agent, refused.to_string()));
+                        Err(refused @ AgentError::Refused { later, .. }) => {
+                            let code = if later {
+                                Code::TryAgainLater
+                            } else {
+                                Code::Agent
+                            };
+                            return Err(Failure::new(code, refused.to_string()));
                         }
                     }
                 }
@@ -113,7 +118,9 @@ impl Machine {
         let Some(subject) = self.attachments.find(key).map_err(reading)? else {
             return Ok(());
         };
-        let told = if let Some(netns) = subject.netns.open() {
+        let opened = subject.netns.open();
+        let looking = failed(format!("opening {}", subject.netns.path.display()));
+        let told = if let Some(netns) = opened.map_err(looking)? {
             let lock = NetnsLock::take(&netns)?;
             self.settle(&netns, &lock, Event::Detached, &subject)?
         } else {

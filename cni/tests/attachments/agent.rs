@@ -28,6 +28,7 @@ fn a_gate_that_an_agent_holds_is_left_to_the_agent() {
     let done = Answer {
         done: true,
         why: None,
+        later: false,
     };
     let agent = agent(&sandbox, done);
     let del = sandbox
@@ -57,6 +58,7 @@ fn what_an_agent_refuses_is_not_forgotten() {
     let no = Answer {
         done: false,
         why: Some("not today".into()),
+        later: false,
     };
     let agent = agent(&sandbox, no);
     let reply = sandbox

@@ -2,6 +2,7 @@
 
 mod agent;
 mod chain;
+mod crowd;
 mod many;
 mod pod;
 
@@ -10,10 +11,16 @@ use serde_json::{Value, json};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
-    [agent::tests(), pod::tests(), chain::tests(), many::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        agent::tests(),
+        pod::tests(),
+        chain::tests(),
+        many::tests(),
+        crowd::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A configuration that opens one TCP port to the VRFs of a pod.

@@ -118,12 +118,12 @@ impl Gate {
 
     /// Without its tracker, listeners that are bound to a VRF count for nothing as soon as they are new.
     fn keep_tracker(&mut self) -> Result<Option<Mended>, Error> {
-        if self.tracker.is_in_place(&self.store)? {
+        if self.tracker.is_in_place()? {
             self.tracker.keep(&self.netns)?;
             return Ok(None);
         }
         self.tracker.provide_again(&self.store, &self.netns)?;
-        if !self.is_current() {
+        if !self.is_current()? {
             self.renew()?;
         }
         Ok(Some(Mended::Tracker))

@@ -19,7 +19,6 @@ use super::{
 use crate::{
     NetnsId,
     maps::{absent_is_fine, pinned},
-    store::Pins,
 };
 
 pub(super) const LISTENERS: &str = "listeners";
@@ -60,14 +59,9 @@ impl TrackerMaps {
         self.namespaces.insert(netns.0, 1, 0)
     }
 
-    /// Whether a gate has pinned the very map of listeners that this is.
-    pub(super) fn are_asked_by(&self, gate: &Pins) -> Result<bool, MapError> {
-        Ok(id_of(&gate.map(LISTENERS))? == self.id)
-    }
-
-    /// Whether these are the maps that are pinned as the machine's.
-    pub(super) fn are_pinned(&self, pins: &TrackerPins) -> Result<bool, MapError> {
-        Ok(id_of(&pins.map(LISTENERS))? == self.id)
+    /// The kernel's number of the map that gates ask.
+    pub(super) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Has sockets on slaves counted under their VRFs.
@@ -221,7 +215,7 @@ impl TrackerMaps {
     }
 }
 
-fn id_of(pin: &Path) -> Result<u32, MapError> {
+pub(super) fn id_of(pin: &Path) -> Result<u32, MapError> {
     Ok(MapData::from_pin(pin)?.info()?.id())
 }
 

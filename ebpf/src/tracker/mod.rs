@@ -19,17 +19,20 @@ mod sync;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use aya::maps::MapError;
 use vrfgate_abi::{ListenerKey, Listeners, TrackedSocket};
 
 use self::{maps::TrackerMaps, pins::TrackerPins, sync::Patience};
 use crate::{
     Error, Netns, NetnsId, OpenSocket, Protocol, SocketsInSight, Store, Unlisted,
     attached::map_error,
-    error::{Doing, causes},
+    error::Doing,
+    is_shortage,
+    shortage::{self, as_io},
     sockets_in_sight,
     store::{Lock, Pins},
     sys,
@@ -52,8 +55,13 @@ pub enum Tracing {
 }
 
 /// The tracker as one namespace's gate uses it.
+///
+/// The maps are everybody's, and opened when they are used: a process may look after hundreds of gates, each of which
+/// would hold them open.
 pub(crate) struct Tracker {
-    maps: TrackerMaps,
+    pins: TrackerPins,
+    /// The kernel's number of the map that tells gates of listeners.
+    id: u32,
     tracing: Tracing,
     netns: NetnsId,
     /// What [`Tracker::watch`] wrote last; `None` before.
@@ -83,13 +91,14 @@ impl Tracker {
         let tracing = programs::attach(&pins)?;
         // The types of the whole kernel may have been in it, tens of megabytes, and whoever keeps a gate lives long.
         sys::give_back_memory();
-        let maps = TrackerMaps::open(&pins)
-            .and_then(|mut maps| maps.register(netns).map(|()| maps))
+        let id = TrackerMaps::open(&pins)
+            .and_then(|mut maps| maps.register(netns).map(|()| maps.id()))
             .map_err(|cause| tracker_error("opening", &cause))?;
         // The file stays while there is a tracker.
         drop(lock);
         Ok(Self {
-            maps,
+            pins,
+            id,
             tracing,
             netns,
             slaves: None,
@@ -107,18 +116,27 @@ impl Tracker {
     }
 
     /// Whether a gate's program asks this tracker: somebody may have removed the one that it was made with.
-    pub(crate) fn is_asked_by(&self, gate: &Pins) -> bool {
-        self.maps.are_asked_by(gate).unwrap_or(false)
+    pub(crate) fn is_asked_by(&self, gate: &Pins) -> Result<bool, Error> {
+        self.is_pinned_at(&gate.map(maps::LISTENERS))
     }
 
     /// Whether this still is the machine's tracker, and all of it is there.
-    pub(crate) fn is_in_place(&self, store: &Store) -> Result<bool, Error> {
-        let pins = TrackerPins::of(store);
-        let complete = pins
-            .are_complete()
-            .doing(|| format!("looking at {}", pins.directory().display()))?;
-        let traced = self.tracing != Tracing::On || pins.have_links();
-        Ok(complete && traced && self.maps.are_pinned(&pins).unwrap_or(false))
+    pub(crate) fn is_in_place(&self) -> Result<bool, Error> {
+        let doing = || format!("looking at {}", self.pins.directory().display());
+        let complete = self.pins.are_complete().doing(doing)?;
+        let traced = self.tracing != Tracing::On || self.pins.have_links().doing(doing)?;
+        Ok(complete && traced && self.is_pinned_at(&self.pins.map(maps::LISTENERS))?)
+    }
+
+    fn is_pinned_at(&self, pin: &Path) -> Result<bool, Error> {
+        match maps::id_of(pin) {
+            Ok(id) => Ok(id == self.id),
+            // It can't be told.
+            Err(cause) if shortage::answer(&cause).is_some_and(is_shortage) => {
+                Err(tracker_error("looking at", &cause))
+            }
+            Err(_) => Ok(false),
+        }
     }
 
     /// Finds or makes the machine's tracker anew, when this one is not in its place any more.
@@ -130,7 +148,7 @@ impl Tracker {
 
     /// Whether a machine's tracker is kept by tracing programs.
     pub(crate) fn is_tracing(store: &Store) -> bool {
-        TrackerPins::of(store).have_links()
+        TrackerPins::of(store).have_links().unwrap_or(false)
     }
 
     /// Protocols whose sockets can't be looked at: of theirs, only those count that opened before the eyes of the
@@ -154,8 +172,8 @@ impl Tracker {
         if self.slaves.as_ref() == Some(slaves) {
             return Ok(());
         }
-        self.maps
-            .watch(self.netns, slaves)
+        self.maps()
+            .and_then(|mut maps| maps.watch(self.netns, slaves))
             .map_err(|cause| map_error("writing the tracker's part of", netns, cause))?;
         self.slaves = Some(slaves.clone());
         self.sync(netns)
@@ -177,24 +195,24 @@ impl Tracker {
             Tracing::Off(_) => Patience::None,
         };
         let failed = |cause| map_error("comparing with its sockets", netns, cause);
+        let mut maps = self.maps().map_err(failed)?;
         // Read before the sockets are listed: what is closed in between shows as a suspect, no more.
-        let mut tracked = self.maps.sockets_of(self.netns).map_err(failed)?;
+        let mut tracked = maps.sockets_of(self.netns).map_err(failed)?;
         let slaves = self.slaves.clone().unwrap_or_default();
         let in_sight = self.sockets_in_sight(netns)?;
         // No list is not an empty one.
         tracked.retain(|_, socket| !self.is_unlisted(socket));
         let listed = sync::described(&in_sight, self.netns, &slaves);
         let plan = sync::plan(&tracked, &listed, &self.suspects, patience);
-        let added = self.maps.carry_out(&plan).map_err(failed)?;
+        let added = maps.carry_out(&plan).map_err(failed)?;
         if !added.is_empty() && patience == Patience::WithTracing {
             // Closed since they were listed, and so by now counted out by nobody.
             let still = sync::described(&self.sockets_in_sight(netns)?, self.netns, &slaves);
             let gone = added.iter().filter(|cookie| !still.contains_key(cookie));
-            self.maps.count_out(gone.copied()).map_err(failed)?;
+            maps.count_out(gone.copied()).map_err(failed)?;
         }
         self.suspects = plan.suspects;
-        self.miscounts = self
-            .maps
+        self.miscounts = maps
             .recount(self.netns, &self.miscounts, patience)
             .map_err(failed)?;
         self.looked = Some(Instant::now());
@@ -222,6 +240,10 @@ impl Tracker {
     fn is_unlisted(&self, socket: &TrackedSocket) -> bool {
         let mut unlisted = self.unlisted.iter();
         unlisted.any(|Unlisted(protocol)| protocol.number() == socket.key.protocol)
+    }
+
+    fn maps(&self) -> Result<TrackerMaps, MapError> {
+        TrackerMaps::open(&self.pins)
     }
 
     /// Forgets a namespace's listeners. The last gate takes the tracker with it.
@@ -260,9 +282,9 @@ fn lock(store: &Store) -> Result<Lock, Error> {
         .doing(|| format!("locking the tracker in {}", store.run_directory().display()))
 }
 
-fn tracker_error(doing: &str, cause: &aya::maps::MapError) -> Error {
+fn tracker_error(doing: &str, cause: &MapError) -> Error {
     Error::Io {
         doing: format!("{doing} the tracker's maps"),
-        cause: std::io::Error::other(causes(cause)),
+        cause: as_io(cause),
     }
 }

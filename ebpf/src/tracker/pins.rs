@@ -73,8 +73,11 @@ impl TrackerPins {
     }
 
     /// Whether there are links of any build.
-    pub(super) fn have_links(&self) -> bool {
-        self.all_links().is_ok_and(|links| !links.is_empty())
+    pub(super) fn have_links(&self) -> io::Result<bool> {
+        match self.all_links() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            links => Ok(!links?.is_empty()),
+        }
     }
 
     pub(super) fn stage_links(&self) -> io::Result<PathBuf> {

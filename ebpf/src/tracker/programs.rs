@@ -1,6 +1,6 @@
 //! The tracing programs: loaded around the pinned maps, attached, and pinned.
 
-use std::{fs, os::fd::AsFd, path::Path};
+use std::{fs, io, os::fd::AsFd, path::Path};
 
 use aya_obj::generated::bpf_attach_type::{
     self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
@@ -10,10 +10,11 @@ use vrfgate_abi::SocketOffsets;
 use super::{Tracing, kernel::Kernel, maps, pins::TrackerPins};
 use crate::{
     Error,
-    error::{Doing, causes},
+    error::Doing,
     load::Loaded,
     object::fingerprint,
     preflight::KERNEL_BTF,
+    shortage::as_io,
     store::restrict,
     sys::{self, Kind},
 };
@@ -72,7 +73,7 @@ pub(super) fn make_maps(staging: &TrackerPins) -> Result<(), Error> {
 }
 
 /// Sees to it that the tracing programs of this version are attached. What the kernel says against them is no
-/// error: then sockets are looked for at intervals.
+/// error: then sockets are looked for at intervals. That something is short is none of that.
 pub(super) fn attach(pins: &TrackerPins) -> Result<Tracing, Error> {
     let links = pins.links(BUILD);
     let doing = || format!("pinning the tracing programs at {}", links.display());
@@ -80,24 +81,27 @@ pub(super) fn attach(pins: &TrackerPins) -> Result<Tracing, Error> {
         return Ok(Tracing::On);
     }
     let staging = pins.stage_links().doing(doing)?;
-    if let Err(why) = attach_and_pin(pins, &staging) {
+    if let Err(error) = attach_and_pin(pins, &staging) {
         TrackerPins::discard_links(&staging).doing(doing)?;
-        return Ok(Tracing::Off(why));
+        if error.is_shortage() {
+            return Err(error);
+        }
+        return Ok(Tracing::Off(error.to_string()));
     }
     pins.publish_links(&staging, BUILD).doing(doing)?;
     Ok(Tracing::On)
 }
 
-fn attach_and_pin(pins: &TrackerPins, staging: &Path) -> Result<(), String> {
-    let bytes = fs::read(KERNEL_BTF).map_err(|error| format!("{KERNEL_BTF}: {error}"))?;
+fn attach_and_pin(pins: &TrackerPins, staging: &Path) -> Result<(), Error> {
+    let reading = || format!("reading {KERNEL_BTF}");
+    let bytes = fs::read(KERNEL_BTF).doing(reading)?;
     let kernel = Kernel::parse(&bytes);
     let offsets = kernel.as_ref().and_then(Kernel::socket_offsets);
     let (Some(kernel), Some(offsets)) = (kernel, offsets) else {
-        return Err(format!(
-            "{KERNEL_BTF} doesn't tell where a socket's port, addresses and namespace are"
-        ));
+        let lacking = "it doesn't tell where a socket's port, addresses and namespace are";
+        return Err(io::Error::other(lacking)).doing(reading);
     };
-    let object = load(pins, &offsets).map_err(|error| error.to_string())?;
+    let object = load(pins, &offsets)?;
     for Hook {
         program,
         attach,
@@ -109,14 +113,16 @@ fn attach_and_pin(pins: &TrackerPins, staging: &Path) -> Result<(), String> {
         } else {
             kernel.function(to)
         };
-        let number = number.ok_or_else(|| format!("{KERNEL_BTF} has no {to}"))?;
+        let lacking = || io::Error::other(format!("it has no {to}"));
+        let number = number.ok_or_else(lacking).doing(reading)?;
         let loaded = object.load_program(program, Kind::Tracing(attach, number));
-        let loaded = loaded.map_err(|error| causes(&error))?;
         let path = staging.join(program);
-        sys::trace(loaded.as_fd())
+        loaded
+            .map_err(|error| as_io(&error))
+            .and_then(|loaded| sys::trace(loaded.as_fd()))
             .and_then(|link| sys::pin(link.as_fd(), &path))
-            .map_err(|error| format!("attaching {program} to {to}: {error}"))?;
-        restrict(&path).map_err(|error| error.to_string())?;
+            .doing(|| format!("attaching {program} to {to}"))?;
+        restrict(&path).doing(|| format!("restricting {}", path.display()))?;
     }
     Ok(())
 }

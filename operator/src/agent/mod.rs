@@ -74,6 +74,8 @@ pub struct Options {
     pub install: Option<Wanted>,
     /// When this is going, what was installed goes, too.
     pub daemon_set: Option<DaemonSetName>,
+    /// How many files it may have open.
+    pub open_files: u64,
 }
 
 /// Runs until `stop` turns true, or the namespace is gone.
@@ -94,7 +96,7 @@ pub async fn run(
         uninstalled: install.as_ref().map(InstallKeeper::unready),
         ..Agent::default()
     };
-    let mut pods = Pods::start(store, options.settings)?;
+    let mut pods = Pods::start(store, options.settings, options.open_files)?;
     if let Some(spec) = last::load(store, &netns) {
         info!("taking over what was in force, before the API server is asked");
         agent.asked = Asked::new(&spec, None);

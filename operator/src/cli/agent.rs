@@ -8,6 +8,7 @@ use super::{Marks, PortPolicy, Target, controller::stop_on_signal, install_cni::
 use crate::{
     agent::{self, Options},
     node::{Settings, collect_leftovers},
+    open_files,
 };
 
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let open_files = open_files::raise_limit();
     let netns = args.target.open()?;
     // First of all, because everything after it may fail. Where this fails, what the machine lacks is why.
     let closed = Gate::close_if_missing(store, &netns);
@@ -52,6 +54,7 @@ pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         },
         install: args.install.wanted()?,
         daemon_set: args.install.daemon_set.clone(),
+        open_files,
     };
     super::block_on(async {
         let stop = stop_on_signal()?;

@@ -16,6 +16,7 @@ use vrfgate_ebpf::{Error, Fate, Gate, Mode, Netns, Store, preflight};
 use super::{Marks, PortPolicy, Target};
 use crate::{
     node::{GateMetrics, Keeper, LeakFiles, Offer, Settings, Stir, collect_leftovers},
+    open_files::raise_limit,
     serve::{self, Health},
 };
 
@@ -62,6 +63,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
+    raise_limit();
     let netns = args.target.open()?;
     // First of all, because everything after it may fail. Where this fails, what the machine lacks is why.
     let closed = Gate::close_if_missing(store, &netns);

@@ -139,7 +139,7 @@ impl Engine {
             return Ok(None);
         };
         gate.on_shared_ports(self.shared_ports);
-        let renewed = !gate.is_current();
+        let renewed = !gate.is_current()?;
         if renewed {
             gate.renew()?;
         }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tracing::{info, warn};
 use vrfgate_ebpf::{
     Error, Fate, Mended, Netns, OtherProgram, SharedPort, SharedPorts, Store, collect_orphan,
-    kernel_is_concerned,
+    is_shortage, kernel_is_concerned,
 };
 
 use super::{
@@ -63,6 +63,18 @@ pub enum KeepError {
     /// Netlink.
     #[error(transparent)]
     Facts(#[from] FactsError),
+}
+
+impl KeepError {
+    /// As [`Error::is_shortage`].
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Gate(error) => error.is_shortage(),
+            Self::Facts(FactsError::Socket { cause, .. }) => is_shortage(cause),
+            Self::Facts(FactsError::Dump { .. }) => false,
+        }
+    }
 }
 
 /// Something for [`Keeper::attend`] to look at.
@@ -231,6 +243,8 @@ impl Keeper {
                 }
                 Err(error) => {
                     self.report_failure(error.to_string());
+                    // Nothing else is heard of meanwhile: a gate that is gone would leave the door open.
+                    self.mend();
                     // Whatever is in the way, asking again at once won't help.
                     sleep(RETRY_EVERY).await;
                 }

@@ -10,3 +10,4 @@ mod metrics;
 mod routes;
 mod run;
 mod sandbox;
+mod shortage;

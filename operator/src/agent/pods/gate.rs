@@ -1,16 +1,19 @@
 //! Looks after the gate of one pod's namespace, in a task of its own: a namespace that is slow keeps no other
 //! waiting.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, mem, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::sleep,
 };
 use tracing::{info, warn};
-use vrfgate_ebpf::{Fate, Netns, Store};
+use vrfgate_ebpf::{Error, Fate, Netns, Store, is_shortage};
 
-use super::wanted::{Settled, Wanted};
+use super::{
+    places::Place,
+    wanted::{Settled, Wanted},
+};
 use crate::{
     agent::stirred,
     clear::clear,
@@ -25,9 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a gate is tried to be put in that could not be put in.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Orders that wait for a task.
-const QUEUE: usize = 16;
-
 /// What has become of the last order.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -38,37 +38,55 @@ pub struct State {
     /// What the gate's keeper says; `None` while there is none.
     pub report: Option<Report>,
     /// Why there is none, or why the gate could not be taken away.
-    pub trouble: Option<String>,
+    pub trouble: Option<Refusal>,
 }
 
 impl State {
     /// Why what was asked for is not in force.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Refusal> {
         let reports = self.report.iter();
         let reported = reports.flat_map(|report| report.waits.iter().chain(&report.errors));
-        let failures: Vec<String> = self.trouble.iter().chain(reported).cloned().collect();
-        (!failures.is_empty()).then(|| failures.join("; "))
+        let trouble = self.trouble.iter().map(|trouble| &trouble.why);
+        let failures: Vec<&str> = trouble.chain(reported).map(String::as_str).collect();
+        (!failures.is_empty()).then(|| Refusal {
+            why: failures.join("; "),
+            later: self.trouble.as_ref().is_some_and(|trouble| trouble.later),
+        })
     }
 }
 
 /// The end of an order.
-pub type Done = oneshot::Sender<Result<(), String>>;
+pub type Done = oneshot::Sender<Result<(), Refusal>>;
 
-enum Order {
-    Put(Wanted, Option<Done>),
-    TakeAway(Option<Done>),
+/// Why an order could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub why: String,
+    /// Whether something is only short, so that the same may succeed soon.
+    pub later: bool,
 }
+
+/// What is to be in force; nothing, and no gate, without a word on it.
+struct Order(Option<Wanted>, Option<Done>);
 
 /// A pod's gate, from outside.
 pub struct PodGate {
-    orders: mpsc::Sender<Order>,
+    /// There are as few as there are changes and calls of the plugin; of those that wait, the last one counts.
+    orders: mpsc::UnboundedSender<Order>,
     state: watch::Receiver<State>,
 }
 
 impl PodGate {
-    /// Begins to look after a namespace. `changed` is told whenever there is something new to say.
-    pub fn start(store: &Store, netns: Netns, settings: Settings, changed: Arc<Notify>) -> Self {
-        let (orders, taken) = mpsc::channel(QUEUE);
+    /// Begins to look after a namespace. `changed` is told whenever there is something new to say, and when it is over
+    /// and `place` is free.
+    pub fn start(
+        store: &Store,
+        netns: Netns,
+        settings: Settings,
+        place: Place,
+        changed: Arc<Notify>,
+    ) -> Self {
+        let (orders, taken) = mpsc::unbounded_channel();
         let (tell, state) = watch::channel(State::default());
         let task = Task {
             store: store.clone(),
@@ -76,22 +94,28 @@ impl PodGate {
             settings,
             keeper: None,
             vrfs: Vec::new(),
+            asked: None,
+            waiting: Vec::new(),
             state: State::default(),
             tell,
-            changed,
+            changed: Arc::clone(&changed),
         };
-        tokio::spawn(task.run(taken));
+        tokio::spawn(async move {
+            Box::pin(task.run(taken)).await;
+            drop(place);
+            changed.notify_one();
+        });
         Self { orders, state }
     }
 
-    /// Has something else put into force. False when too much waits already: to be said again.
-    pub fn put(&self, wanted: Wanted, done: Option<Done>) -> bool {
-        self.order(Order::Put(wanted, done))
+    /// Has something else put into force. Gives back who waits for the end of it when this one is over.
+    pub fn put(&self, wanted: Wanted, done: Option<Done>) -> Result<(), Option<Done>> {
+        self.order(Order(Some(wanted), done))
     }
 
-    /// Has everything taken away; that is the end of it.
-    pub fn take_away(self, done: Option<Done>) {
-        self.order(Order::TakeAway(done));
+    /// Has everything taken away, for as long as nothing else is put: that is the end of it.
+    pub fn take_away(&self, done: Option<Done>) -> Result<(), Option<Done>> {
+        self.order(Order(None, done))
     }
 
     /// What has become of it.
@@ -104,12 +128,8 @@ impl PodGate {
         self.orders.is_closed()
     }
 
-    /// Whether the order is queued. One that isn't is dropped, and who waits for its end is told so.
-    fn order(&self, order: Order) -> bool {
-        self.orders
-            .try_send(order)
-            .inspect_err(|error| warn!("a pod's gate takes no more orders: {error}"))
-            .is_ok()
+    fn order(&self, order: Order) -> Result<(), Option<Done>> {
+        self.orders.send(order).map_err(|refused| refused.0.1)
     }
 }
 
@@ -120,31 +140,28 @@ struct Task {
     keeper: Option<Keeper>,
     /// Those that what is in force was made for.
     vrfs: Vec<VrfName>,
+    /// The last order, which is tried again while it can't be carried out.
+    asked: Option<Wanted>,
+    /// Who waits for the end of it.
+    waiting: Vec<Done>,
     state: State,
     tell: watch::Sender<State>,
     changed: Arc<Notify>,
 }
 
 impl Task {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         loop {
             tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Order::Put(wanted, done)) => {
-                        self.state.wanted = wanted;
-                        self.put_in_force().await;
-                        self.publish();
-                        answer(done, self.state.failure());
+                order = orders.recv() => {
+                    // None: the agent leaves; the gate stays in force.
+                    let Some(order) = order else { return };
+                    self.note(order);
+                    while let Ok(order) = orders.try_recv() {
+                        self.note(order);
                     }
-                    Some(Order::TakeAway(done)) => {
-                        self.take_away().await;
-                        self.publish();
-                        answer(done, self.state.failure());
-                        return;
-                    }
-                    // The agent leaves; the gate stays in force.
-                    None => return,
-                },
+                    self.carry_out().await;
+                }
                 stir = stirred(self.keeper.as_mut()) => {
                     if stir == Stir::Gone {
                         Box::pin(self.leave()).await;
@@ -159,10 +176,33 @@ impl Task {
                     if !self.netns.is_named() {
                         return;
                     }
-                    self.put_in_force().await;
+                    self.carry_out().await;
                 }
             }
             self.publish();
+            let end = self.state.failure().map_or(Ok(()), Err);
+            for done in mem::take(&mut self.waiting) {
+                // Who asked may have lost patience.
+                let _ = done.send(end.clone());
+            }
+            let is_given_back = self.asked.is_none() && self.state.trouble.is_none();
+            if is_given_back && orders.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn note(&mut self, Order(asked, done): Order) {
+        self.asked = asked;
+        self.waiting.extend(done);
+    }
+
+    async fn carry_out(&mut self) {
+        if let Some(wanted) = &self.asked {
+            self.state.wanted = wanted.clone();
+            self.put_in_force().await;
+        } else {
+            self.take_away().await;
         }
     }
 
@@ -172,7 +212,8 @@ impl Task {
             self.vrfs = match vrfs_of(&self.netns) {
                 Ok(vrfs) => vrfs,
                 Err(error) => {
-                    self.note_trouble(format!("asking for the links of {}: {error}", self.netns));
+                    let why = format!("asking for the links of {}: {error}", self.netns);
+                    self.note_trouble(why, is_shortage(&error));
                     return;
                 }
             };
@@ -194,7 +235,7 @@ impl Task {
                     self.keeper = Some(keeper);
                     self.state.trouble = None;
                 }
-                Err(error) => self.note_trouble(error.to_string()),
+                Err(error) => self.note_trouble(error.to_string(), error.is_shortage()),
             }
         }
         self.follow_vrfs().await;
@@ -229,7 +270,10 @@ impl Task {
                 info!("{}: nothing is asked for, and the gate is gone", self.netns);
                 self.state = State::default();
             }
-            Err(error) => self.note_trouble(format!("{error:#}")),
+            Err(error) => {
+                let short = error.downcast_ref().is_some_and(Error::is_shortage);
+                self.note_trouble(format!("{error:#}"), short);
+            }
         }
     }
 
@@ -250,14 +294,14 @@ impl Task {
         self.changed.notify_one();
     }
 
-    fn note_trouble(&mut self, trouble: String) {
-        if self.state.trouble.as_ref() != Some(&trouble) {
-            warn!(
-                "{}: {trouble}; trying again every {RETRY_EVERY:?}",
-                self.netns
-            );
+    fn note_trouble(&mut self, why: String, later: bool) {
+        let trouble = Some(Refusal { why, later });
+        if let Some(Refusal { why, .. }) =
+            trouble.as_ref().filter(|_| self.state.trouble != trouble)
+        {
+            warn!("{}: {why}; trying again every {RETRY_EVERY:?}", self.netns);
         }
-        self.state.trouble = Some(trouble);
+        self.state.trouble = trouble;
     }
 
     fn publish(&mut self) {
@@ -276,11 +320,4 @@ fn vrfs_of(netns: &Netns) -> io::Result<Vec<VrfName>> {
         .collect();
     names.sort();
     Ok(names)
-}
-
-fn answer(done: Option<Done>, failure: Option<String>) {
-    if let Some(done) = done {
-        // Who asked may have lost patience.
-        let _ = done.send(failure.map_or(Ok(()), Err));
-    }
 }

@@ -2,6 +2,7 @@
 //! select the pod. Who is attached is told by the plugin's records; what it says on the socket only hastens it.
 
 mod gate;
+mod places;
 mod socket;
 mod status;
 mod wanted;
@@ -24,10 +25,11 @@ use vrfgate_cni::{
     Attachment, Attachments, Key,
     agent::{Event, Notice},
 };
-use vrfgate_ebpf::Store;
+use vrfgate_ebpf::{Store, is_shortage};
 
 use self::{
-    gate::{Done, PodGate},
+    gate::{Done, PodGate, Refusal, State},
+    places::Places,
     socket::Heard,
     wanted::Wanted,
 };
@@ -52,7 +54,11 @@ pub struct Pods {
     settings: Settings,
     /// As the `VrfGateNode` has it. Until that is known, every pod keeps what it has.
     asked: Option<VrfGateNodeSpec>,
-    gates: BTreeMap<Cookie, (PodGate, Wanted)>,
+    /// With what was asked of each last; `None` where the gate is to go.
+    gates: BTreeMap<Cookie, (PodGate, Option<Wanted>)>,
+    /// Those that should have a gate and that nobody looks after, each with the reason. Tried again at each look.
+    waiting: BTreeMap<Cookie, State>,
+    places: Places,
     /// The attachments that were read last.
     known: BTreeMap<Cookie, Vec<Attachment>>,
     leaving: BTreeMap<Key, Instant>,
@@ -73,8 +79,8 @@ pub enum PodStir {
 }
 
 impl Pods {
-    /// Listens for the plugin.
-    pub fn start(store: &Store, settings: Settings) -> anyhow::Result<Self> {
+    /// Listens for the plugin. The agent may have so many files open.
+    pub fn start(store: &Store, settings: Settings, open_files: u64) -> anyhow::Result<Self> {
         let (heard, place) = socket::listen(store)?;
         Ok(Self {
             store: store.clone(),
@@ -82,6 +88,8 @@ impl Pods {
             settings,
             asked: None,
             gates: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            places: Places::within(open_files),
             known: BTreeMap::new(),
             leaving: BTreeMap::new(),
             heard,
@@ -104,7 +112,13 @@ impl Pods {
     pub fn attend(&mut self, stir: PodStir) {
         match stir {
             PodStir::Heard(heard) => self.hear(*heard),
-            PodStir::Changed => self.gates.retain(|_, (gate, _)| !gate.is_over()),
+            PodStir::Changed => {
+                let before = self.gates.len();
+                self.gates.retain(|_, (gate, _)| !gate.is_over());
+                if self.gates.len() < before && !self.waiting.is_empty() {
+                    self.look(None);
+                }
+            }
             PodStir::Due => {
                 self.gates.retain(|_, (gate, _)| !gate.is_over());
                 self.look(None);
@@ -128,12 +142,15 @@ impl Pods {
 
     /// What has become of each pod, and of each leak that is for pods.
     pub fn outcomes(&self) -> (Vec<PodOutcome>, Vec<LeakOutcome>) {
-        let states: Vec<_> = self
-            .gates
-            .iter()
-            .map(|(cookie, (gate, _))| {
+        let gates = self.gates.iter();
+        let gates = gates.map(|(cookie, (gate, _))| (cookie, gate.state()));
+        let waiting = self.waiting.iter();
+        let waiting = waiting.map(|(cookie, state)| (cookie, state.clone()));
+        let states: Vec<_> = gates
+            .chain(waiting)
+            .map(|(cookie, state)| {
                 let attachments = self.known.get(cookie).map_or(&[][..], Vec::as_slice);
-                (pod_of(attachments), gate.state())
+                (pod_of(attachments), state)
             })
             .collect();
         let nothing = VrfGateNodeSpec::default();
@@ -171,14 +188,15 @@ impl Pods {
         self.leaving.retain(|_, until| *until > now);
         let attachments = match self.attachments.all() {
             Ok(attachments) => attachments,
-            Err(error) => {
+            Err(cause) => {
                 let error = format!(
-                    "reading {}: {error}; pods keep what they have",
+                    "reading {}: {cause}; pods keep what they have",
                     self.attachments.directory().display()
                 );
                 warn!("{error}");
                 if let Some((_, done)) = awaited {
-                    let _ = done.send(Err(error));
+                    let later = is_shortage(&cause);
+                    let _ = done.send(Err(Refusal { why: error, later }));
                 }
                 return;
             }
@@ -195,6 +213,7 @@ impl Pods {
             .known
             .keys()
             .chain(self.gates.keys())
+            .chain(self.waiting.keys())
             .copied()
             .collect();
         for cookie in there {
@@ -211,36 +230,96 @@ impl Pods {
         }
     }
 
-    fn bring_in_line(&mut self, asked: &VrfGateNodeSpec, cookie: Cookie, done: Option<Done>) {
+    fn bring_in_line(&mut self, asked: &VrfGateNodeSpec, cookie: Cookie, mut done: Option<Done>) {
         let Some(attachments) = self.known.get(&cookie) else {
-            if let Some((gate, _)) = self.gates.remove(&cookie) {
-                gate.take_away(done);
+            self.waiting.remove(&cookie);
+            if let Some((gate, last)) = self.gates.get_mut(&cookie)
+                && (last.take().is_some() || done.is_some())
+            {
+                done = gate.take_away(done).err().flatten();
             }
+            // There is nothing, or nothing any more.
+            answer(done, Ok(()));
             return;
         };
         let pod = pod_of(attachments).and_then(|pod| asked_for(asked, pod));
         let wanted = Wanted::new(attachments, pod, &asked.pod_leaks);
         if let Some((gate, last)) = self.gates.get_mut(&cookie) {
             // Who waits shall know that it is in force, not only that it was asked for.
-            if *last != wanted || done.is_some() {
-                // What could not be queued still differs at the next look.
-                if gate.put(wanted.clone(), done) {
-                    *last = wanted;
+            if last.as_ref() == Some(&wanted) && done.is_none() && !gate.is_over() {
+                return;
+            }
+            match gate.put(wanted.clone(), done) {
+                Ok(()) => {
+                    *last = Some(wanted);
+                    return;
                 }
+                // It came to its end just now: there will be another one.
+                Err(unheard) => done = unheard,
             }
-            return;
         }
-        // Gone, or of another boot: its record is the plugin's to remove.
-        let Some(netns) = attachments.iter().find_map(|one| one.netns.open()) else {
-            if let Some(done) = done {
-                let _ = done.send(Err("the network namespace is gone".to_owned()));
+        match self.begin(attachments) {
+            Ok(Some(gate)) => {
+                self.waiting.remove(&cookie);
+                // It is new, and hears what it is told.
+                let _ = gate.put(wanted.clone(), done);
+                self.gates.insert(cookie, (gate, Some(wanted)));
             }
-            return;
-        };
-        let changed = Arc::clone(&self.changed);
-        let gate = PodGate::start(&self.store, netns, self.settings, changed);
-        gate.put(wanted.clone(), done);
-        self.gates.insert(cookie, (gate, wanted));
+            // Gone, or of another boot: its record is the plugin's to remove.
+            Ok(None) => {
+                self.waiting.remove(&cookie);
+                let why = "the network namespace is gone".to_owned();
+                answer(done, Err(Refusal { why, later: false }));
+            }
+            Err(refusal) => {
+                let state = State {
+                    wanted,
+                    trouble: Some(refusal.clone()),
+                    ..State::default()
+                };
+                let before = self.waiting.insert(cookie, state);
+                if before.and_then(|before| before.trouble).as_ref() != Some(&refusal) {
+                    warn!("{}: {}", name_of(attachments), refusal.why);
+                }
+                answer(done, Err(refusal));
+            }
+        }
+    }
+
+    /// Begins to look after a namespace, if it is there.
+    fn begin(&self, attachments: &[Attachment]) -> Result<Option<PodGate>, Refusal> {
+        let later = |why| Refusal { why, later: true };
+        let place = self.places.take().map_err(later)?;
+        for attachment in attachments {
+            let place_of_it = attachment.netns.path.display();
+            let opened = attachment.netns.open();
+            let opened =
+                opened.map_err(|error| later(format!("opening {place_of_it}: {error}")))?;
+            if let Some(netns) = opened {
+                let changed = Arc::clone(&self.changed);
+                let gate = PodGate::start(&self.store, netns, self.settings, place, changed);
+                return Ok(Some(gate));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn answer(done: Option<Done>, end: Result<(), Refusal>) {
+    if let Some(done) = done {
+        // Who asked may have lost patience.
+        let _ = done.send(end);
+    }
+}
+
+/// What a person knows a namespace by.
+fn name_of(attachments: &[Attachment]) -> String {
+    match (pod_of(attachments), attachments.first()) {
+        (Some(pod), _) => format!("pod {}/{}", pod.namespace, pod.name),
+        (None, Some(attachment)) => {
+            format!("network namespace {}", attachment.netns.path.display())
+        }
+        (None, None) => "a pod".to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -18,8 +19,13 @@ use tracing::{debug, warn};
 use vrfgate_cni::agent::{Answer, Notice, PATIENCE, PROTOCOL};
 use vrfgate_ebpf::Store;
 
+use super::gate::{Done, Refusal};
+
 /// A notice is about one attachment, of at most 256 services.
 const LONGEST: u64 = 1024 * 1024;
+
+/// How long to wait where a plugin could not be heard: for want of descriptors, say.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Notices that wait.
 const QUEUE: usize = 64;
@@ -27,7 +33,7 @@ const QUEUE: usize = 64;
 /// What the plugin says, and where the answer goes.
 pub struct Heard {
     pub notice: Notice,
-    pub done: oneshot::Sender<Result<(), String>>,
+    pub done: Done,
 }
 
 /// Where an agent listens. Dropped, it is gone, unless the next agent has come meanwhile.
@@ -64,8 +70,8 @@ pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
                     tokio::spawn(converse(stream, tell.clone()));
                 }
                 Err(error) => {
-                    warn!("listening on {}: {error}", path.display());
-                    tokio::time::sleep(PATIENCE).await;
+                    warn!("hearing a plugin on {}: {error}", path.display());
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
                 }
             }
         }
@@ -111,25 +117,42 @@ async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result
         return Ok(());
     }
     let result = match serde_json::from_str::<Notice>(&line) {
-        Ok(notice) if notice.protocol != PROTOCOL => Err(format!(
+        Ok(notice) if notice.protocol != PROTOCOL => Err(never(format!(
             "this agent speaks protocol {PROTOCOL} and the plugin {}; install the plugin of this version",
             notice.protocol
-        )),
+        ))),
         Ok(notice) => {
             let (done, end) = oneshot::channel();
             let sent = tell.send(Heard { notice, done }).await;
             match (sent, end.await) {
                 (Ok(()), Ok(result)) => result,
-                _ => Err("this agent is about to leave".to_owned()),
+                // It has been dropped, as all are when the agent leaves.
+                _ => Err(Refusal {
+                    why: "this agent is about to leave, or to begin anew with this pod".to_owned(),
+                    later: true,
+                }),
             }
         }
-        Err(error) => Err(format!("is no notice: {error}")),
+        Err(error) => Err(never(format!("is no notice: {error}"))),
     };
-    let answer = Answer {
-        done: result.is_ok(),
-        why: result.err(),
+    let answer = match result {
+        Ok(()) => Answer {
+            done: true,
+            why: None,
+            later: false,
+        },
+        Err(Refusal { why, later }) => Answer {
+            done: false,
+            why: Some(why),
+            later,
+        },
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     write.write_all(&line).await
+}
+
+/// The same will not succeed another time.
+fn never(why: String) -> Refusal {
+    Refusal { why, later: false }
 }

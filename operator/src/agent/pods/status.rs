@@ -57,7 +57,7 @@ fn unattached(leak: &GateLeak) -> LeakOutcome {
 }
 
 fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
-    let failure = state.failure();
+    let failure = state.failure().map(|failure| failure.why);
     let leaks = state.wanted.leaks.iter().map(|leak| {
         let why = |name: &str| {
             let left_out = state.left_out.iter().find(|(left, _)| left == name);

@@ -4,7 +4,7 @@ use serde_json::json;
 use vrfgate_cni::{Attachment, Pod};
 
 use super::{
-    gate::State,
+    gate::{Refusal, State},
     status::outcomes,
     wanted::{Settled, Wanted},
 };
@@ -142,7 +142,10 @@ fn the_outcome_of_a_leak_is_the_worst_of_its_pods() {
     assert_eq!(pods.len(), 1);
 
     let mut failed = state(&leaks, &["upf"]);
-    failed.trouble = Some("no memory".into());
+    failed.trouble = Some(Refusal {
+        why: "no memory".into(),
+        later: true,
+    });
     let other: Pod = serde_json::from_value(json!({"namespace": "core", "name": "upf-1"})).unwrap();
     let states = [
         (Some(&pod), state(&leaks, &["upf"])),
