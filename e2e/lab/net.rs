@@ -174,6 +174,24 @@ impl Net {
     }
 }
 
+/// Has a transparent proxy on 127.0.0.1:3128 take what comes in by a device for TCP port 8080, whomever it is for.
+pub fn proxy_what_comes_in_by(lab: &Lab, device: &str) {
+    lab.nft(&format!(
+        "table ip theirs {{
+            chain in {{
+                type filter hook prerouting priority mangle;
+                iifname \"{device}\" tcp dport 8080 tproxy to 127.0.0.1:3128 meta mark set 1 accept
+            }}
+        }}"
+    ));
+    lab.ip(&format!(
+        "rule add pref 10 fwmark 1 lookup 100\n\
+         route add local 0.0.0.0/0 dev lo table 100\n\
+         route add {} dev BLUE",
+        V4.clients
+    ));
+}
+
 /// What [`Host::routing`] shows.
 pub fn routing(lab: &Lab) -> String {
     lab.routing()

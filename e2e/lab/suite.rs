@@ -4,6 +4,7 @@ use std::{
     any::Any,
     cell::RefCell,
     panic::{self, AssertUnwindSafe},
+    sync::{PoisonError, RwLock},
     thread,
     time::{Duration, Instant},
 };
@@ -26,14 +27,21 @@ pub fn soon(what: &str, mut happened: impl FnMut() -> bool) {
 }
 
 /// Makes [`Trial`]s of functions: those under `each family` take a [`Net`] and run once for IPv4 and once
-/// for IPv6, those under `once` take nothing.
+/// for IPv6, those under `once` take nothing, and while one under `alone` runs, no other does: it changes something that
+/// all have in common.
 macro_rules! tests {
-    ($group:literal; $(each family: $($each:ident),+ $(,)?;)? $(once: $($once:ident),+ $(,)?;)?) => {
+    (
+        $group:literal;
+        $(each family: $($each:ident),+ $(,)?;)?
+        $(once: $($once:ident),+ $(,)?;)?
+        $(alone: $($alone:ident),+ $(,)?;)?
+    ) => {
         /// The tests of this file.
         pub fn tests() -> Vec<libtest_mimic::Trial> {
             let each: &[$crate::suite::EachFamily] = &[$($((stringify!($each), $each)),+)?];
             let once: &[$crate::suite::Once] = &[$($((stringify!($once), $once)),+)?];
-            $crate::suite::trials($group, each, once)
+            let alone: &[$crate::suite::Once] = &[$($((stringify!($alone), $alone)),+)?];
+            $crate::suite::trials($group, each, once, alone)
         }
     };
 }
@@ -44,15 +52,33 @@ pub type EachFamily = (&'static str, fn(&Net));
 /// A test that has no family, or both, by name.
 pub type Once = (&'static str, fn());
 
+/// Held by every test that runs, and by one that runs alone as the only one.
+static COMMON: RwLock<()> = RwLock::new(());
+
 /// One trial for each family, then those that have none or both.
-pub fn trials(group: &str, each: &[EachFamily], once: &[Once]) -> Vec<Trial> {
+pub fn trials(group: &str, each: &[EachFamily], once: &[Once], alone: &[Once]) -> Vec<Trial> {
     let each = each.iter().flat_map(|&(name, test)| {
-        [&V4, &V6].map(|net| trial(format!("{group}::{name}::{}", net.name), move || test(net)))
+        [&V4, &V6].map(|net| {
+            trial(format!("{group}::{name}::{}", net.name), move || {
+                beside_others(|| test(net));
+            })
+        })
     });
     let once = once
         .iter()
-        .map(|&(name, test)| trial(format!("{group}::{name}"), test));
-    each.chain(once).collect()
+        .map(|&(name, test)| trial(format!("{group}::{name}"), move || beside_others(test)));
+    let alone = alone.iter().map(|&(name, test)| {
+        trial(format!("{group}::{name}"), move || {
+            let _common = COMMON.write().unwrap_or_else(PoisonError::into_inner);
+            test();
+        })
+    });
+    each.chain(once).chain(alone).collect()
+}
+
+fn beside_others(test: impl FnOnce()) {
+    let _common = COMMON.read().unwrap_or_else(PoisonError::into_inner);
+    test();
 }
 
 /// An emulated machine that is busy with other tests misses a deadline at times: what fails is tried once more,

@@ -39,6 +39,29 @@ impl Bgp {
     #[must_use]
     #[track_caller]
     pub fn start(host: &Host, vrf: &str, configuration: &str) -> Self {
+        let mut bgp = Self::prepare(host, vrf, configuration);
+        if vrf == "default" {
+            bgp.run(host, "bgpd", &["--no_zebra"]);
+        } else {
+            bgp.run(host, "zebra", &[]);
+            bgp.run(host, "bgpd", &["--no_kernel"]);
+        }
+        bgp
+    }
+
+    /// Starts bgpd, and a zebra that makes the kernel's routes of what it says: such as those that an instance leaks into
+    /// another's table.
+    #[must_use]
+    #[track_caller]
+    pub fn start_routing(host: &Host, configuration: &str) -> Self {
+        let mut bgp = Self::prepare(host, "default", configuration);
+        bgp.run(host, "zebra", &[]);
+        bgp.run(host, "bgpd", &["--listenon", "127.0.0.1"]);
+        bgp
+    }
+
+    #[track_caller]
+    fn prepare(host: &Host, vrf: &str, configuration: &str) -> Self {
         let home = tempfile::Builder::new()
             .prefix("vrfgate-bgp-")
             // FRR's daemons give root's rights away, and their sockets and files are their own user's.
@@ -48,7 +71,7 @@ impl Bgp {
         // FRR's daemons give root's rights away, and their sockets and files are their own user's.
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777))
             .unwrap_or_else(|error| panic!("opening bgpd's directory to it: {error}"));
-        let mut bgp = Self {
+        let bgp = Self {
             host: host.clone(),
             vrf: vrf.to_owned(),
             home,
@@ -56,12 +79,6 @@ impl Bgp {
         };
         bgp.write("bgpd.conf", configuration);
         bgp.write("zebra.conf", "");
-        if vrf == "default" {
-            bgp.run(host, "bgpd", &["--no_zebra"]);
-        } else {
-            bgp.run(host, "zebra", &[]);
-            bgp.run(host, "bgpd", &["--no_kernel"]);
-        }
         bgp
     }
 
@@ -175,7 +192,9 @@ impl Bgp {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn story(&self) -> String {
+    /// What the daemons say, for whoever wonders.
+    #[must_use]
+    pub fn story(&self) -> String {
         let logs = ["zebra.log", "bgpd.log"].map(|log| {
             let text = fs::read_to_string(self.file(log)).unwrap_or_default();
             format!("-- {log}\n{text}")

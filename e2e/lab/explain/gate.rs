@@ -1,6 +1,6 @@
 //! What the gate refuses, and what it lets in for another reason than a rule.
 
-use super::{tcp, udp};
+use super::{local, tcp, udp};
 use crate::{
     leaks::{leak, open_tcp, service},
     net::Net,
@@ -15,7 +15,8 @@ tests! {
         a_client_that_is_not_listed_is_told,
         a_vrf_that_no_leak_names_is_told,
         audit_lets_in_and_says_what_enforcing_would_do,
-        without_a_gate_unbound_sockets_are_closed_or_all_open;
+        without_a_gate_unbound_sockets_are_closed_or_all_open,
+        a_client_on_the_host_itself_is_told_whether_it_comes_through_the_vrf;
     once:
         datagrams_that_audit_lets_in_find_the_sysctl_closed;
 }
@@ -119,6 +120,31 @@ fn without_a_gate_unbound_sockets_are_closed_or_all_open(net: &Net) {
     lab.accept_l3mdev(true);
     tcp(net, &vrfgate, &client, 22)
         .is_served_by("ssh", "every unbound socket is open to every VRF");
+}
+
+fn a_client_on_the_host_itself_is_told_whether_it_comes_through_the_vrf(net: &Net) {
+    let (lab, _client) = net.one_vrf();
+    let _listeners = [22, 80].map(|port| lab.listen("unbound").tcp(net.any(port)));
+    let _bound = ["BLUE", "blue1"].map(|device| {
+        let port = if device == "BLUE" { 179 } else { 180 };
+        lab.listen(device).bound_to(device).tcp(net.any(port))
+    });
+    let vrfgate = lab.vrfgate();
+    let ssh = format!(
+        "{{name: ssh, protocol: TCP, port: 22, addresses: [\"{}\"]}}",
+        net.clients
+    );
+    vrfgate.apply(&leak("BLUE", &format!("services: [{ssh}]")));
+
+    let own = |port| local(&vrfgate, &lab, net.router(port));
+    own(22).is_served_by("unbound", "a process of this host");
+    own(80).fails("NotListed", "list TCP port 80");
+    own(179).is_served_by("BLUE", "bound to BLUE");
+    own(180).is_served_by("blue1", "bound to blue1");
+    own(81).fails("NotListed", "no unbound socket listens there");
+    for port in [22, 80] {
+        local(&vrfgate, &lab, net.main(port)).fails("ReplyLost", "past VRF BLUE");
+    }
 }
 
 /// The UDP switch stays as it was while no UDP service is listed, in Audit as elsewhere.

@@ -36,6 +36,8 @@ struct Packet<'a> {
     transport: Transport,
     from: IpAddr,
     to: SocketAddr,
+    /// The client is a process of the router, bound to the VRF.
+    local: bool,
 }
 
 /// A TCP packet of BLUE's client for a port of the main address.
@@ -47,6 +49,20 @@ fn tcp<'a>(net: &Net, vrfgate: &'a Vrfgate, client: &'a Host, port: u16) -> Pack
         transport: Transport::Tcp,
         from: net.client,
         to: net.main(port),
+        local: false,
+    }
+}
+
+/// A TCP packet that a process of the router, bound to BLUE, sends to an address of the router.
+fn local<'a>(vrfgate: &'a Vrfgate, router: &'a Host, to: SocketAddr) -> Packet<'a> {
+    Packet {
+        vrfgate,
+        client: router,
+        vrf: "BLUE",
+        transport: Transport::Tcp,
+        from: to.ip(),
+        to,
+        local: true,
     }
 }
 
@@ -126,10 +142,14 @@ impl Packet<'_> {
     }
 
     fn attempt(&self) -> Attempt<'_> {
-        match self.transport {
+        let attempt = match self.transport {
             Transport::Tcp | Transport::Http => self.client.connect(self.to),
             Transport::Udp | Transport::Dns => self.client.ask(self.to),
+        };
+        if self.local {
+            attempt.bound_to(self.vrf)
+        } else {
+            attempt.from(self.from)
         }
-        .from(self.from)
     }
 }

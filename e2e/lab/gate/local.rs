@@ -132,10 +132,16 @@ fn a_device_is_gated_when_it_is_enslaved_moved_and_released(net: &Net) {
     for port in [22, 80] {
         lab.connect((own, port)).should_soon_reach("open");
     }
+    let dev1 = lab.ifindex("dev1");
     soon("a device that is released is no slave", || {
-        !vrfgate.status()["gate"]["vrfs"]
-            .to_string()
-            .contains(&lab.ifindex("dev1").to_string())
+        let status = vrfgate.status();
+        let vrfs = status["gate"]["vrfs"].as_array();
+        let mut slaves = vrfs.into_iter().flatten().map(|vrf| &vrf["slaves"]);
+        slaves.all(|slaves| {
+            slaves
+                .as_array()
+                .is_some_and(|slaves| !slaves.contains(&dev1.into()))
+        })
     });
 }
 

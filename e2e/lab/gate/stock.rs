@@ -334,7 +334,11 @@ impl World {
             Client::Local(Some(device)) => attempt.bound_to(device),
             _ => attempt,
         };
-        let outcome = attempt.outcome_within(patience);
+        let outcome = match attempt.outcome_within(patience) {
+            // The kernel limits how often it says so.
+            Outcome::Unreachable => Outcome::TimedOut,
+            outcome => outcome,
+        };
         Fate(outcome, heard() != before)
     }
 

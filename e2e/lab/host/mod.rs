@@ -3,6 +3,7 @@
 mod bgp;
 mod chaos;
 mod gone;
+mod others;
 mod repairs;
 mod rules;
 
@@ -14,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         bgp::tests(),
         chaos::tests(),
         gone::tests(),
+        others::tests(),
         repairs::tests(),
         rules::tests(),
     ]

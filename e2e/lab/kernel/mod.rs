@@ -4,6 +4,7 @@ mod assign;
 mod local;
 mod looped;
 mod ports;
+mod proxy;
 mod tcp;
 mod udp;
 
@@ -16,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         local::tests(),
         looped::tests(),
         ports::tests(),
+        proxy::tests(),
         tcp::tests(),
         udp::tests(),
     ]

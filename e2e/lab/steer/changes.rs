@@ -126,6 +126,7 @@ fn what_somebody_removed_is_put_right(net: &Net) {
         "flush chain inet vrfgate answers",
         "flush chain inet vrfgate questions",
         "flush ruleset",
+        "delete table inet vrfgate",
     ] {
         let _ = nft(&lab, command);
         blue.ask(net.main(53)).should_soon_reach("dns");
@@ -133,6 +134,15 @@ fn what_somebody_removed_is_put_right(net: &Net) {
     let family = net.family();
     for _ in ["BLUE", "RED"] {
         let _ = lab.ip_shows(&format!("{family} rule del pref 900"));
+    }
+    blue.ask(net.main(53)).should_soon_reach("dns");
+    // As scripts of administrators do it: away with everything, then what they know of.
+    for command in [
+        "rule flush",
+        "rule add pref 32766 lookup main",
+        "rule add pref 1000 l3mdev",
+    ] {
+        let _ = lab.ip_shows(&format!("{family} {command}"));
     }
     blue.ask(net.main(53)).should_soon_reach("dns");
     vrfgate.should_say("put it right");

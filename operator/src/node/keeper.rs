@@ -42,6 +42,10 @@ const LOOK_AT_STEERING_EVERY: Duration = Duration::from_secs(1);
 /// How often listeners that were open once are looked for again, while there are any.
 const LOOK_AT_CLOSINGS_EVERY: Duration = Duration::from_secs(30);
 
+/// How often everything is looked at though nobody has told of a change: so what is told to nobody, such as entries of
+/// the gate's maps that somebody has removed, is put right, too.
+const LOOK_AT_ALL_EVERY: Duration = Duration::from_mins(1);
+
 /// How long the kernel may take to end a namespace that nobody is in any more.
 const ENDING: Duration = Duration::from_secs(30);
 
@@ -107,6 +111,7 @@ pub struct Keeper {
     /// VRFs whose UDP answers are steered.
     steered: Vec<SteeredVrf>,
     look_at_steering: Instant,
+    look_at_all: Instant,
     closings: Closings,
     look_at_closings: Instant,
     others: Vec<OtherProgram>,
@@ -169,6 +174,7 @@ impl Keeper {
             steer_mask,
             steered: Vec::new(),
             look_at_steering: now,
+            look_at_all: now + LOOK_AT_ALL_EVERY,
             closings,
             look_at_closings: now,
             others: Vec::new(),
@@ -308,7 +314,8 @@ impl Keeper {
         }
         // Also when it could not be put in at the last try.
         let again = self.unsure || !self.engine.has_gate() || self.waits.is_some();
-        if again && Instant::now() >= self.retry_at {
+        let due = Instant::now() >= self.look_at_all;
+        if due || (again && Instant::now() >= self.retry_at) {
             self.retry_at = Instant::now() + RETRY_EVERY;
             self.reconcile_or_report().await;
         }
@@ -441,6 +448,7 @@ impl Keeper {
     }
 
     async fn reconcile_or_report(&mut self) {
+        self.look_at_all = Instant::now() + LOOK_AT_ALL_EVERY;
         let reconciled = self.reconcile_or_wait().await;
         self.unsure = matches!(reconciled, Err(KeepError::Facts(_)));
         if let Err(error) = reconciled {
