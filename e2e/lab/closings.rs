@@ -46,14 +46,15 @@ fn names(text: &str, ports: &[u16], told: bool) {
     }
 }
 
-/// A leak that opens TCP ports on the main address and on BLUE's own.
+/// A leak that opens TCP ports on the main addresses, of both families as wildcards are, and on BLUE's own.
 fn open_everywhere(net: &Net, ports: &[u16]) -> String {
     let services: Vec<String> = ports
         .iter()
         .map(|port| {
             format!(
-                "{{name: tcp-{port}, protocol: TCP, port: {port}, addresses: [\"{}\", \"{}/{}\"]}}",
-                net.main_alone(),
+                "{{name: tcp-{port}, protocol: TCP, port: {port}, addresses: [\"{}\", \"{}\", \"{}/{}\"]}}",
+                V4.main_alone(),
+                V6.main_alone(),
                 net.router,
                 net.bits()
             )
