@@ -20,7 +20,7 @@ vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
 # Of `all`, the kernel that is shown everything; and what the others aren't.
 thorough=6.12
 elsewhere=()
-for group in host routes state input explain monitor doctor closings clashes cni; do elsewhere+=(--skip "$group::"); done
+for group in host routes state input explain monitor doctor closings clashes cni examples; do elsewhere+=(--skip "$group::"); done
 
 labels=()
 while [ $# != 0 ]; do

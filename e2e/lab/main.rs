@@ -11,6 +11,7 @@ mod clashes;
 mod closings;
 mod cni;
 mod doctor;
+mod examples;
 mod explain;
 mod gate;
 mod host;
@@ -151,6 +152,7 @@ fn all_tests(with_packages: bool) -> Vec<Trial> {
         state::tests(),
         steer::tests(),
         input::tests(),
+        examples::tests(),
         explain::tests(),
         monitor::tests(),
         clashes::tests(),

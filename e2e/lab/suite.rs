@@ -83,7 +83,7 @@ fn beside_others(test: impl FnOnce()) {
 
 /// An emulated machine that is busy with other tests misses a deadline at times: what fails is tried once more,
 /// and told. What fails twice has failed.
-fn trial(name: String, test: impl Fn() + Send + 'static) -> Trial {
+pub fn trial(name: String, test: impl Fn() + Send + 'static) -> Trial {
     let title = name.clone();
     Trial::test(name, move || {
         let Err(story) = attempt(&test) else {
