@@ -90,13 +90,8 @@ fn on_node(leaks: &[FleetLeak], objects: &[Value], text: Option<&str>) {
     for leak in &leaks {
         let client = &clients[leak.vrf.as_str()];
         for service in &leak.services {
-            uses(
-                client,
-                leak,
-                service.protocol,
-                target(&service.addresses),
-                service.ports.first(),
-            );
+            let address = target(&service.addresses);
+            attempt(client, service.protocol, address, service.ports.first());
         }
         let address = target(&leak.services[0].addresses);
         client.connect((address, UNLISTED)).should_be_refused();
@@ -178,11 +173,6 @@ fn in_pod(plugin: &Value, by_leaks: Option<(&[Value], &[FleetLeak])>) {
     }
     client.connect((own, UNLISTED)).should_be_refused();
     client.ask((own, UNLISTED)).should_be_refused();
-}
-
-fn uses(client: &Host, leak: &Leak, protocol: Protocol, address: IpAddr, port: u16) {
-    println!("{}: {address} {port}/{protocol}", leak.name);
-    attempt(client, protocol, address, port);
 }
 
 fn attempt(client: &Host, protocol: Protocol, address: IpAddr, port: u16) {

@@ -2,10 +2,8 @@
 //! it is told. What is done to the gate itself is in `repairs`, to policy rules in `rules`, to steering in
 //! `steer::changes`, to whole VRFs in `gate::changes`.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use aya::maps::{HashMap, Map, MapData};
-use vrfgate_abi::{LAYOUT, VrfPolicy};
 use vrfgate_e2e::{Bgp, Host, Lab, Vrfgate};
 
 use crate::{
@@ -27,8 +25,7 @@ tests! {
     once:
         what_frr_leaks_into_a_vrf_does_not_win_over_ours,
         both_sysctls_that_are_rewritten_again_and_again_are_set_again,
-        a_record_that_somebody_removes_is_written_again_and_told,
-        an_entry_of_a_map_that_somebody_removes_is_written_again;
+        a_record_that_somebody_removes_is_written_again_and_told;
     alone:
         a_kernel_that_lists_no_udp_sockets_gets_its_gate_and_status_tells;
 }
@@ -366,30 +363,6 @@ fn a_record_that_somebody_removes_is_written_again_and_told() {
     vrfgate.terminate();
     vrfgate.clear();
     assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "0");
-}
-
-/// As `bpftool map delete` does it. Nobody is told of that, so it is seen at the next look at everything.
-fn an_entry_of_a_map_that_somebody_removes_is_written_again() {
-    let (lab, client) = V4.one_vrf();
-    let _web = lab.listen("web").tcp(V4.any(80));
-    let mut vrfgate = lab.vrfgate();
-    vrfgate.start(&open_tcp("BLUE", &V4, &[22]));
-    client.connect(V4.main(80)).should_be_refused();
-
-    forget_vrfs(&vrfgate.pins().join(format!("v{LAYOUT}/vrfs")));
-    client.connect(V4.main(80)).should_reach("web");
-
-    client.connect(V4.main(80)).should_soon_be_refused();
-}
-
-fn forget_vrfs(map: &Path) {
-    let vrfs = MapData::from_pin(map).expect("the gate's map");
-    let mut vrfs: HashMap<_, u32, [u8; size_of::<VrfPolicy>()]> =
-        Map::HashMap(vrfs).try_into().expect("its kind");
-    let known: Vec<u32> = vrfs.keys().flatten().collect();
-    for ifindex in known {
-        vrfs.remove(&ifindex).expect("removing an entry");
-    }
 }
 
 /// What the kernel runs to load a module.

@@ -42,8 +42,8 @@ const LOOK_AT_STEERING_EVERY: Duration = Duration::from_secs(1);
 /// How often listeners that were open once are looked for again, while there are any.
 const LOOK_AT_CLOSINGS_EVERY: Duration = Duration::from_secs(30);
 
-/// How often everything is looked at though nobody has told of a change: so what is told to nobody, such as entries of
-/// the gate's maps that somebody has removed, is put right, too.
+/// How often links, addresses, routes and policy rules are looked at though nobody has told of a change. Not what the
+/// gate's maps hold: that is remembered.
 const LOOK_AT_ALL_EVERY: Duration = Duration::from_mins(1);
 
 /// How long the kernel may take to end a namespace that nobody is in any more.
