@@ -1,13 +1,12 @@
 #!/bin/bash
-# Runs the lab's tests in one kernel after the other, each in one boot of a VM.
+# Runs the lab's tests in one kernel after the other, in a few boots of a VM.
 #
 #   run-lab.sh [6.1|6.12|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]     (default: all)
 #
 # `all` shows everything on one kernel, and on the others what another kernel could decide otherwise (`kernel::`,
-# `gate::` and `steer::`); a kernel that is named is shown everything. `host` is this machine's own kernel, and stands
-# in for all the others when it has VRFs: then no
-# VM is needed. Prints what vrfgate-lab prints, its last line for each kernel being
-# `lab RELEASE: N passed, N failed`. Fails when a test failed, or when a kernel gave no such line.
+# `gate::`, `steer::` and `shared::`); a kernel that is named is shown everything. `host` is this machine's own kernel,
+# and stands in for all the others when it has VRFs: then no VM is needed. Prints what vrfgate-lab prints, its last line
+# for each boot being `lab RELEASE: N passed, N failed`. Fails when a test failed, or when a boot gave no such line.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/lib.sh
@@ -17,10 +16,18 @@ here=$(dirname "$(readlink -f "$0")")
 # still, and so that a kernel that hangs is noticed.
 vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
 
-# Of `all`, the kernel that is shown everything; and what the others aren't.
+# Of `all`, the kernel that is shown everything.
 thorough=6.12
-elsewhere=()
-for group in host routes state input explain monitor doctor closings clashes cni examples; do elsewhere+=(--skip "$group::"); done
+# The groups of one boot each: a VM that dies takes only its own with it. Others are shown the first.
+boots=("kernel gate steer shared" "host routes state input explain monitor doctor closings clashes" "cni examples package")
+
+# The arguments that leave out all groups but those of one boot.
+others_than() {
+    local group
+    for group in ${boots[*]}; do
+        [[ " $1 " == *" $group "* ]] || printf -- '--skip\n%s::\n' "$group"
+    done
+}
 
 labels=()
 while [ $# != 0 ]; do
@@ -92,25 +99,32 @@ else
         exec "$@" --vrfgate /run/lab-programs/vrfgate --cni /run/lab-programs/vrfgate-cni'
     while read -r label version vmlinuz <&3; do
         say "$label is $version"
-        skipped=()
-        if [ "${labels[*]}" = all ] && [ "$label" != "$thorough" ] && [ $# = 0 ]; then
-            skipped=("${elsewhere[@]}")
+        # Chosen tests take one boot.
+        parts=("${boots[*]}")
+        if [ $# = 0 ]; then
+            parts=("${boots[@]}")
+            if [ "${labels[*]}" = all ] && [ "$label" != "$thorough" ]; then
+                parts=("${boots[0]}")
+            fi
         fi
-        vm=("$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" --rwdir "$target/lab/$label")
-        arguments=("${skipped[@]}" "$@")
-        [ "$label" != "$package_label" ] || arguments+=("${package[@]}")
-        command=(bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${arguments[@]}")
-        status=0
-        run "$label" "${vm[@]}" -- "${command[@]}" || status=$?
-        if [ "$status" = "$died" ]; then
-            # A kernel patches its own code when BPF programs and hooks come and go, and one of two
-            # emulated processors may run what another has just replaced ("Oops: int3"). With one
-            # processor that can't be.
-            say "the VM died, and is tried once more with one processor"
+        for part in "${parts[@]}"; do
+            mapfile -t skipped < <(others_than "$part")
+            vm=("$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" --rwdir "$target/lab/$label")
+            arguments=("${skipped[@]}" "$@")
+            [ "$label" != "$package_label" ] || arguments+=("${package[@]}")
+            command=(bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${arguments[@]}")
             status=0
-            run "$label" "${vm[@]}" --cpus 1 -- "${command[@]}" || status=$?
-        fi
-        [ "$status" = 0 ] || failed+=("$label")
+            run "$label" "${vm[@]}" -- "${command[@]}" || status=$?
+            if [ "$status" = "$died" ]; then
+                # A kernel patches its own code when BPF programs and hooks come and go, and one of two
+                # emulated processors may run what another has just replaced ("Oops: int3"). With one
+                # processor that can't be.
+                say "the VM died, and is tried once more with one processor"
+                status=0
+                run "$label" "${vm[@]}" --cpus 1 -- "${command[@]}" || status=$?
+            fi
+            [ "$status" = 0 ] || failed+=("$label")
+        done
     done 3< <("$here/tools/kernels.sh" "${labels[@]}")
 fi
 [ "${#failed[@]}" = 0 ] || die "failed: ${failed[*]}"
