@@ -24,7 +24,6 @@ tests! {
         a_device_or_vrf_that_gets_another_name_is_followed;
     once:
         what_frr_leaks_into_a_vrf_does_not_win_over_ours,
-        both_sysctls_that_are_rewritten_again_and_again_are_set_again,
         a_record_that_somebody_removes_is_written_again_and_told;
     alone:
         a_kernel_that_lists_no_udp_sockets_gets_its_gate_and_status_tells;
@@ -316,31 +315,6 @@ fn what_frr_leaks_into_a_vrf_does_not_win_over_ours() {
     let status = vrfgate.status_text();
     assert!(!status.contains("somebody else's"), "{status}");
     should_soon_lose(&client, net.main(22));
-}
-
-fn both_sysctls_that_are_rewritten_again_and_again_are_set_again() {
-    let (lab, client) = V4.one_vrf();
-    let _ssh = lab.listen("ssh").tcp(V4.any(22));
-    let mut vrfgate = lab.vrfgate();
-    vrfgate.start(&leak(
-        "BLUE",
-        "services: [{name: ssh, protocol: TCP, port: 22}, {name: dns, protocol: UDP, port: 53}]",
-    ));
-    let both = ["net.ipv4.tcp_l3mdev_accept", "net.ipv4.udp_l3mdev_accept"];
-    for _ in 0..5 {
-        for name in both {
-            lab.set_sysctl(name, "0");
-        }
-        soon("both are 1 again", || {
-            both.iter().all(|name| lab.sysctl(name) == "1")
-        });
-    }
-    for protocol in ["tcp", "udp"] {
-        let words =
-            format!("net.ipv4.{protocol}_l3mdev_accept had been set to 0; set it to 1 again");
-        should_soon_tell(&vrfgate, &words);
-    }
-    client.connect(V4.main(22)).should_reach("ssh");
 }
 
 fn a_record_that_somebody_removes_is_written_again_and_told() {
