@@ -79,8 +79,12 @@ fn clear_leaves_rules_and_routes_as_they_were(net: &Net) {
 
 fn a_route_that_somebody_made_is_left_alone_and_told(net: &Net) {
     let (lab, client) = without_leak_route(net);
-    let theirs = format!("route add local {} dev lan table 10 proto static", net.main);
-    lab.ip(&theirs);
+    // In the place of ours, which has metric 1 where the family's default is another.
+    let metric = if net.main.is_ipv4() { "" } else { " metric 1" };
+    let main = net.main;
+    lab.ip(&format!(
+        "route add local {main} dev lan table 10 proto static{metric}"
+    ));
     let _ssh = lab.listen("ssh").tcp(net.any(22));
     let vrfgate = lab.vrfgate();
 
