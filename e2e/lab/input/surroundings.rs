@@ -16,7 +16,8 @@ tests! {
     "input";
     once:
         pins_of_another_version_are_left_alone,
-        more_rules_than_fit_are_refused_and_none_of_them_comes_into_force,
+        of_more_rules_than_fit_the_last_leak_is_left_out_and_named,
+        a_leak_that_grows_too_large_stays_in_force_as_it_was,
         without_privileges_it_is_said_what_is_missing,
         the_capabilities_of_the_systemd_unit_are_enough_and_each_is_needed,
         without_a_bpf_file_system_it_is_said_how_to_get_one,
@@ -37,32 +38,50 @@ fn pins_of_another_version_are_left_alone() {
     assert!(other.exists(), "the pins are gone");
 }
 
-fn more_rules_than_fit_are_refused_and_none_of_them_comes_into_force() {
-    let in_force = InForce::running();
-    // A rule has a counter of its own, and there are 1024 of those. A leak has at most 256 services.
-    let services = |first: u16| -> String {
-        let services: Vec<String> = (first..first + 250)
-            .map(|port| {
-                format!("{{name: s{port}, protocol: TCP, port: {port}, addresses: [192.0.2.1/32]}}")
-            })
-            .collect();
-        services.join(", ")
-    };
-    let too_many: String = [10_000, 11_000, 12_000, 13_000, 14_000]
-        .map(|first| {
-            leak("BLUE", &format!("services: [{}]", services(first)))
-                .replace("name: blue}", &format!("name: blue-{first}}}"))
+/// A rule has a counter of its own, and there are 1024 of those. A leak has at most 256 services.
+fn leak_of_250_rules(name: &str, first: u16) -> String {
+    let services: Vec<String> = (first..first + 250)
+        .map(|port| {
+            format!("{{name: s{port}, protocol: TCP, port: {port}, addresses: [192.0.2.1/32]}}")
         })
+        .collect();
+    leak("BLUE", &format!("services: [{}]", services.join(", ")))
+        .replace("name: blue}", &format!("name: {name}}}"))
+}
+
+fn of_more_rules_than_fit_the_last_leak_is_left_out_and_named() {
+    let in_force = InForce::running();
+    let too_many: String = [10_000, 11_000, 12_000, 13_000, 14_000]
+        .map(|first| leak_of_250_rules(&format!("blue-{first}"), first))
         .concat();
 
     in_force
         .vrfgate
-        .write(&(open_tcp("BLUE", &V4, &[80]) + &too_many));
+        .write(&(open_tcp("BLUE", &V4, &[22]) + &too_many));
+
+    in_force.vrfgate.should_say("blue-14000 has no room");
+    in_force.should_still_be();
+    let status = in_force.vrfgate.status_text();
+    assert!(status.contains("Leak blue-14000 has no room"), "{status}");
+    assert!(!status.contains("Leak blue-13000"), "{status}");
+}
+
+fn a_leak_that_grows_too_large_stays_in_force_as_it_was() {
+    let in_force = InForce::running();
+    let older: String = [10_000, 11_000, 12_000, 13_000]
+        .map(|first| leak_of_250_rules(&format!("blue-{first}"), first))
+        .concat();
+    in_force
+        .vrfgate
+        .write(&(older.clone() + &open_tcp("BLUE", &V4, &[22])));
+    in_force.vrfgate.should_say("leak blue-13000 is in force");
+
+    in_force
+        .vrfgate
+        .write(&(older + &leak_of_250_rules("blue", 14_000)));
 
     in_force.vrfgate.should_say("1024");
     in_force.should_still_be();
-    let status = in_force.vrfgate.status_text();
-    assert!(status.contains("1024"), "{status}");
 }
 
 fn without_privileges_it_is_said_what_is_missing() {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use vrfgate_ebpf::{Capacity, Mode, Needs, Opening, Protocol, Rule, RuleSet, Vrf};
+use vrfgate_ebpf::{Capacity, Mode, Needs, Opening, Protocol, Rule, RuleError, RuleSet, Vrf};
 
 use super::Reason;
 use crate::compile::{
@@ -21,6 +21,8 @@ pub struct Refused {
     pub reason: Reason,
     /// Why, in a sentence that the leak is the subject of.
     pub why: String,
+    /// What the gate's maps lack, where that is why.
+    pub room: Option<RuleError>,
 }
 
 /// Leaks that go into force, and those that don't.
@@ -82,6 +84,9 @@ impl Admission {
                 Err(error) => {
                     let why = format!("has no room beside older leaks: {error}");
                     admission.refuse(&leak, Reason::NoRoom, why);
+                    if let Some(refused) = admission.refused.last_mut() {
+                        refused.room = Some(error);
+                    }
                 }
             }
         }
@@ -93,6 +98,7 @@ impl Admission {
             leak: leak.name.clone(),
             reason,
             why,
+            room: None,
         });
     }
 }

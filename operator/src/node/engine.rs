@@ -76,6 +76,7 @@ impl Engine {
             self.lose_or(error)?;
         }
         let Admission { leaks, refused } = self.admit(leaks, facts);
+        self.keep_what_no_longer_fits(&refused)?;
         let desired = compile(&leaks, facts);
         let rules = rule_set(&desired);
         let applied = match self.apply(&rules) {
@@ -107,6 +108,21 @@ impl Engine {
             renewed: false,
             changes: Changes::default(),
         })
+    }
+
+    /// A leak that is in force and has grown too large is not taken out of force for that: all stays as it was.
+    fn keep_what_no_longer_fits(&self, refused: &[Refused]) -> Result<(), Error> {
+        let Some(gate) = &self.gate else {
+            return Ok(());
+        };
+        for refused in refused {
+            if let Some(error) = &refused.room
+                && gate.has_rule_of(&format!("{}/", refused.leak))
+            {
+                return Err(error.clone().into());
+            }
+        }
+        Ok(())
     }
 
     /// What goes into force of these leaks. Which contradict each other is looked at only when they are others.
