@@ -94,11 +94,12 @@ impl Watcher {
             NOWHERE_V6.into_iter().map(IpAddr::V6).collect()
         };
         for address in &nowhere {
-            let ends = self.dead_ends([table].into(), *address).await?;
-            let default = ends.iter().any(|route| {
-                route.kind != RouteKind::Throw
-                    && route.prefix.is_some_and(|prefix| prefix.prefix_len() == 0)
-            });
+            let mut ends = self.dead_ends([table].into(), *address).await?;
+            // That one has the next policy rule asked.
+            ends.retain(|route| route.kind != RouteKind::Throw);
+            let default = ends
+                .iter()
+                .any(|route| route.prefix.is_some_and(|prefix| prefix.prefix_len() == 0));
             if default {
                 return Ok(true);
             }
