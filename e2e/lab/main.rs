@@ -35,7 +35,10 @@ use std::{
 
 use clap::Parser;
 use libtest_mimic::Trial;
-use nix::sys::utsname::uname;
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    utsname::uname,
+};
 use vrfgate_e2e::Netns;
 
 /// Shows, in the kernel that runs it, what vrfgate and the kernel do with VRF packets.
@@ -177,6 +180,10 @@ fn prepare() -> Result<(), String> {
             release()
         )
     })?;
+    // Listeners, clients and namespaces of four tests at a time are more than a shell's limit, 60 pods alone are.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| error.to_string())?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)
+        .map_err(|error| format!("raising the limit of open files to {most}: {error}"))?;
     // The kernel's limit on ICMP errors is for the whole machine, and refused datagrams are many here.
     for name in ["icmp_msgs_per_sec", "icmp_msgs_burst"] {
         let path = Path::new("/proc/sys/net/ipv4").join(name);
