@@ -3,10 +3,13 @@
 //!
 //! ```text
 //! plugin   {"protocol":1,"event":"attached","attachment":{…}}
+//! agent    {"done":false,"working":true}     each second, while it is at it
 //! agent    {"done":true}                     or  {"done":false,"why":"…"}, perhaps with "later":true
 //! ```
 //!
-//! * The plugin connects, says one [`Notice`], and reads one [`Answer`]; then the connection is over.
+//! * The plugin connects, says one [`Notice`], and reads [`Answer`]s until one isn't `working`; then the connection is over.
+//! * An agent says `working` to a plugin that knows of it (`progress`), so that a pod waits for as long as the agent has other
+//!   pods to look after, and no longer than [`PATIENCE`] for an agent that hangs.
 //! * `attached`: the attachment's record is written. Whoever holds the gate of its namespace (`Gate::open` gives it
 //!   to one process at a time) puts its rules into force: the plugin, or an agent that looks after the gate. The
 //!   agent answers once they are in force. A repeated ADD says it again.
@@ -16,7 +19,7 @@
 //! * The plugin holds a lock on the namespace's file (`flock`) while it speaks. The agent must not wait for it.
 //! * `later` says that the agent is short of something, and that the same may succeed soon; where it must not fail, the plugin
 //!   asks again for [`PATIENCE`].
-//! * An answer after [`PATIENCE`] is none.
+//! * After [`PATIENCE`] without a line there is no answer, and none after [`WORK`] in all.
 //!
 //! Nothing depends on a notice being heard: an agent that starts later finds the records.
 
@@ -35,8 +38,14 @@ use crate::Attachment;
 /// Number of this protocol; an agent refuses those it doesn't know.
 pub const PROTOCOL: u32 = 1;
 
-/// How long the plugin waits for an answer: a pod's start waits with it.
+/// How long the plugin waits for a line of the agent: a pod's start waits with it.
 pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often the agent says that it is working.
+pub const WORKING_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the agent may work on one notice. A kubelet gives a pod's start two minutes (`runtimeRequestTimeout`).
+pub const WORK: Duration = Duration::from_mins(1);
 
 /// How often an agent is asked again that is short of something.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -50,6 +59,9 @@ pub struct Notice {
     pub event: Event,
     /// To which attachment.
     pub attachment: Attachment,
+    /// Whether the plugin knows of answers that are `working`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
 }
 
 /// What may happen to an attachment.
@@ -63,7 +75,7 @@ pub enum Event {
 }
 
 /// What the agent says to that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// Whether everything is as the plugin wants it.
     pub done: bool,
@@ -73,6 +85,9 @@ pub struct Answer {
     /// If not, whether the same may succeed soon.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub later: bool,
+    /// If not, whether the agent is still at it: another answer follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub working: bool,
 }
 
 /// Why the agent has not done what the plugin wants.
@@ -104,6 +119,7 @@ pub fn tell(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), 
         protocol: PROTOCOL,
         event,
         attachment: attachment.clone(),
+        progress: true,
     };
     let name = || socket.display().to_string();
     match converse(socket, &notice) {
@@ -112,6 +128,7 @@ pub fn tell(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), 
             done: false,
             why,
             later,
+            working: _,
         }) => Err(AgentError::Refused {
             socket: name(),
             why: why.unwrap_or_else(|| "no".into()),
@@ -154,7 +171,18 @@ fn converse(socket: &Path, notice: &Notice) -> io::Result<Answer> {
     let mut line = serde_json::to_string(notice)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    let end = Instant::now() + WORK + PATIENCE;
+    let mut answers = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        answers.read_line(&mut line)?;
+        let answer: Answer = serde_json::from_str(&line)?;
+        if !answer.working {
+            return Ok(answer);
+        }
+        if Instant::now() >= end {
+            let why = format!("it has been working on this for {WORK:?}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+    }
 }

@@ -4,16 +4,45 @@ use super::*;
 
 /// An agent that answers one notice, and returns it.
 fn agent(sandbox: &Sandbox, answer: Answer) -> thread::JoinHandle<Notice> {
+    agent_that_works(sandbox, Duration::ZERO, answer)
+}
+
+/// One that works on it for so long first, and says so.
+fn agent_that_works(
+    sandbox: &Sandbox,
+    long: Duration,
+    answer: Answer,
+) -> thread::JoinHandle<Notice> {
     let listener = UnixListener::bind(sandbox.path("agent.sock")).unwrap();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).unwrap();
-        let mut answer = serde_json::to_string(&answer).unwrap();
-        answer.push('\n');
-        stream.write_all(answer.as_bytes()).unwrap();
+        let mut say = |answer: &Answer| {
+            let mut line = serde_json::to_string(answer).unwrap();
+            line.push('\n');
+            stream.write_all(line.as_bytes()).unwrap();
+        };
+        let working = Answer {
+            working: true,
+            ..Answer::default()
+        };
+        let begin = Instant::now();
+        while begin.elapsed() < long {
+            say(&working);
+            thread::sleep(WORKING_EVERY);
+        }
+        say(&answer);
         serde_json::from_str(&line).unwrap()
     })
+}
+
+/// What it says when it has done it.
+fn done() -> Answer {
+    Answer {
+        done: true,
+        ..Answer::default()
+    }
 }
 
 #[test]
@@ -25,12 +54,7 @@ fn a_gate_that_an_agent_holds_is_left_to_the_agent() {
     let held = Gate::open(&sandbox.store(), sandbox.netns())
         .unwrap()
         .unwrap();
-    let done = Answer {
-        done: true,
-        why: None,
-        later: false,
-    };
-    let agent = agent(&sandbox, done);
+    let agent = agent(&sandbox, done());
     let del = sandbox
         .call(&plugin, "DEL", "1.0.0")
         .set("agentSocket", json!(sandbox.path("agent.sock")));
@@ -45,6 +69,25 @@ fn a_gate_that_an_agent_holds_is_left_to_the_agent() {
 }
 
 #[test]
+fn an_agent_that_is_working_is_waited_for() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.plugin();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    let _held = Gate::open(&sandbox.store(), sandbox.netns())
+        .unwrap()
+        .unwrap();
+    let agent = agent_that_works(&sandbox, PATIENCE + WORKING_EVERY, done());
+    sandbox
+        .call(&plugin, "DEL", "1.0.0")
+        .set("agentSocket", json!(sandbox.path("agent.sock")))
+        .must();
+    assert!(agent.join().unwrap().progress);
+}
+
+#[test]
 fn what_an_agent_refuses_is_not_forgotten() {
     let sandbox = Sandbox::new();
     let plugin = sandbox.plugin();
@@ -56,9 +99,8 @@ fn what_an_agent_refuses_is_not_forgotten() {
         .unwrap()
         .unwrap();
     let no = Answer {
-        done: false,
         why: Some("not today".into()),
-        later: false,
+        ..Answer::default()
     };
     let agent = agent(&sandbox, no);
     let reply = sandbox

@@ -15,13 +15,14 @@ use std::{
     os::unix::net::UnixListener,
     path::PathBuf,
     thread,
+    time::{Duration, Instant},
 };
 
 use common::{CONTAINER, Sandbox, key};
 use serde_json::{Value, json};
 use vrfgate_cni::{
     Attachment, Facts, Link, LocalAddress,
-    agent::{Answer, Event, Notice},
+    agent::{Answer, Event, Notice, PATIENCE, WORKING_EVERY},
     bring_in_line, rule_set,
 };
 use vrfgate_ebpf::{Gate, L3mdevAccept, TestPacket};

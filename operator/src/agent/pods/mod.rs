@@ -162,6 +162,7 @@ impl Pods {
             protocol: _,
             event,
             attachment,
+            progress: _,
         } = notice;
         match event {
             Event::Attached => {

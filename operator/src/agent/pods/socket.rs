@@ -1,22 +1,27 @@
-//! The socket that the CNI plugin speaks to: one line in, one line out. See `vrfgate_cni::agent`.
+//! The socket that the CNI plugin speaks to. See `vrfgate_cni::agent`.
+//!
+//! A thread of its own answers there, and does nothing else: whoever does the work may be busy with other pods for longer than
+//! a plugin waits for a word.
 
 use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::PathBuf,
+    thread,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::WriteHalf},
     sync::{mpsc, oneshot},
-    time::timeout,
+    task::JoinSet,
+    time::{Instant, interval_at, timeout},
 };
 use tracing::{debug, warn};
-use vrfgate_cni::agent::{Answer, Notice, PATIENCE, PROTOCOL};
+use vrfgate_cni::agent::{Answer, Notice, PATIENCE, PROTOCOL, WORK, WORKING_EVERY};
 use vrfgate_ebpf::Store;
 
 use super::gate::{Done, Refusal};
@@ -40,6 +45,7 @@ pub struct Heard {
 pub struct Place {
     path: PathBuf,
     inode: u64,
+    _listens: oneshot::Sender<()>,
 }
 
 impl Drop for Place {
@@ -55,28 +61,59 @@ impl Drop for Place {
 /// Begins to listen, in the place of an agent that may have been there before.
 pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
     let path = store.run_directory().join("agent.sock");
-    let (listener, inode) = bind(&path)
-        .and_then(|listener| Ok((listener, fs::metadata(&path)?.ino())))
-        .with_context(|| format!("listening on {}", path.display()))?;
-    let place = Place {
-        path: path.clone(),
-        inode,
+    let begin = || -> io::Result<_> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            bind(&path)?
+        };
+        let inode = fs::metadata(&path)?.ino();
+        let (tell, heard) = mpsc::channel(QUEUE);
+        let (listens, until) = oneshot::channel();
+        let ear = answer_plugins(listener, path.clone(), tell, until);
+        thread::Builder::new()
+            .name("plugins".into())
+            .spawn(move || runtime.block_on(ear))?;
+        let place = Place {
+            path: path.clone(),
+            inode,
+            _listens: listens,
+        };
+        Ok((heard, place))
     };
-    let (tell, heard) = mpsc::channel(QUEUE);
-    tokio::spawn(async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(converse(stream, tell.clone()));
-                }
-                Err(error) => {
-                    warn!("hearing a plugin on {}: {error}", path.display());
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                }
+    begin().with_context(|| format!("listening on {}", path.display()))
+}
+
+/// Answers until the place is given up, and ends the conversations that there are then.
+async fn answer_plugins(
+    listener: UnixListener,
+    path: PathBuf,
+    tell: mpsc::Sender<Heard>,
+    mut given_up: oneshot::Receiver<()>,
+) {
+    let mut conversations = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = conversations.join_next() => continue,
+            _ = &mut given_up => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                conversations.spawn(converse(stream, tell.clone()));
+            }
+            Err(error) => {
+                warn!("hearing a plugin on {}: {error}", path.display());
+                tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
-    });
-    Ok((heard, place))
+    }
+    drop((listener, tell));
+    let all = async { while conversations.join_next().await.is_some() {} };
+    // Nobody works for them any more, and they hear so.
+    let _ = timeout(PATIENCE, all).await;
 }
 
 fn bind(path: &PathBuf) -> io::Result<UnixListener> {
@@ -95,23 +132,21 @@ fn bind(path: &PathBuf) -> io::Result<UnixListener> {
 }
 
 async fn converse(mut stream: UnixStream, tell: mpsc::Sender<Heard>) {
-    match timeout(PATIENCE, hear(&mut stream, &tell)).await {
-        Ok(Ok(())) => {}
+    match hear(&mut stream, &tell).await {
+        Ok(()) => {}
         // Only wanted to know whether anybody is here, or has lost patience.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             debug!("speaking with the CNI plugin: {error}");
         }
-        Ok(Err(error)) => warn!("speaking with the CNI plugin: {error}"),
-        Err(_) => debug!("the CNI plugin got no answer in time"),
+        Err(error) => warn!("speaking with the CNI plugin: {error}"),
     }
 }
 
 async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
-    BufReader::new(read.take(LONGEST))
-        .read_line(&mut line)
-        .await?;
+    let mut read = BufReader::new(read.take(LONGEST));
+    timeout(PATIENCE, read.read_line(&mut line)).await??;
     if line.is_empty() {
         // Only wanted to know whether anybody is here.
         return Ok(());
@@ -122,15 +157,29 @@ async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result
             notice.protocol
         ))),
         Ok(notice) => {
+            let progress = notice.progress;
             let (done, end) = oneshot::channel();
-            let sent = tell.send(Heard { notice, done }).await;
-            match (sent, end.await) {
-                (Ok(()), Ok(result)) => result,
-                // It has been dropped, as all are when the agent leaves.
-                _ => Err(Refusal {
-                    why: "this agent is about to leave, or to begin anew with this pod".to_owned(),
-                    later: true,
-                }),
+            let carried_out = async {
+                match (tell.send(Heard { notice, done }).await, end.await) {
+                    (Ok(()), Ok(result)) => result,
+                    // It has been dropped, as all are when the agent leaves.
+                    _ => Err(later(
+                        "this agent is about to leave, or to begin anew with this pod".to_owned(),
+                    )),
+                }
+            };
+            let mut carried_out = std::pin::pin!(timeout(WORK, carried_out));
+            let mut working = interval_at(Instant::now() + WORKING_EVERY, WORKING_EVERY);
+            loop {
+                tokio::select! {
+                    result = &mut carried_out => break result.unwrap_or_else(|_| {
+                        Err(later(format!("this agent has been working on this for {WORK:?}")))
+                    }),
+                    _ = working.tick(), if progress => {
+                        let still = Answer { working: true, ..Answer::default() };
+                        say(&mut write, &still).await?;
+                    }
+                }
             }
         }
         Err(error) => Err(never(format!("is no notice: {error}"))),
@@ -138,21 +187,61 @@ async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result
     let answer = match result {
         Ok(()) => Answer {
             done: true,
-            why: None,
-            later: false,
+            ..Answer::default()
         },
         Err(Refusal { why, later }) => Answer {
-            done: false,
             why: Some(why),
             later,
+            ..Answer::default()
         },
     };
-    let mut line = serde_json::to_vec(&answer)?;
+    say(&mut write, &answer).await
+}
+
+async fn say(write: &mut WriteHalf<'_>, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     write.write_all(&line).await
+}
+
+/// The same may succeed another time.
+fn later(why: String) -> Refusal {
+    Refusal { why, later: true }
 }
 
 /// The same will not succeed another time.
 fn never(why: String) -> Refusal {
     Refusal { why, later: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use vrfgate_cni::agent::{Event, tell};
+
+    use super::*;
+
+    #[test]
+    fn a_plugin_waits_for_an_agent_whose_thread_is_busy() {
+        let run = std::env::temp_dir().join(format!("vrfgate-socket-{}", std::process::id()));
+        let store = Store::new("/nowhere", &run);
+        let (mut heard, place) = listen(&store).unwrap();
+        let attachment = json!({
+            "network": "blue", "containerId": "c1", "ifname": "net1",
+            "netns": {"path": "/run/netns/pod", "inode": 7, "cookie": 9}, "services": [],
+        });
+        let attachment = serde_json::from_value(attachment).unwrap();
+        let socket = place.path.clone();
+        let plugin = thread::spawn(move || tell(&socket, Event::Attached, &attachment));
+        let Heard { done, .. } = heard.blocking_recv().unwrap();
+        // This thread is the agent's.
+        thread::sleep(PATIENCE + WORKING_EVERY);
+        done.send(Ok(())).unwrap();
+        plugin.join().unwrap().unwrap();
+
+        let socket = place.path.clone();
+        drop((heard, place));
+        assert!(!socket.exists());
+        fs::remove_dir_all(&run).unwrap();
+    }
 }
