@@ -8,8 +8,9 @@
 //! ```
 //!
 //! * The plugin connects, says one [`Notice`], and reads [`Answer`]s until one isn't `working`; then the connection is over.
-//! * An agent says `working` to a plugin that knows of it (`progress`), so that a pod waits for as long as the agent has other
-//!   pods to look after, and no longer than [`PATIENCE`] for an agent that hangs.
+//! * An agent says `working` to a plugin that knows of it (`progress`) until it has an answer, for [`WORK`] at most: other pods
+//!   may come first. A thread of its own says so, which can't tell an agent that is busy from one whose work hangs. An agent that
+//!   was stopped, or is gone, says nothing.
 //! * `attached`: the attachment's record is written. Whoever holds the gate of its namespace (`Gate::open` gives it
 //!   to one process at a time) puts its rules into force: the plugin, or an agent that looks after the gate. The
 //!   agent answers once they are in force. A repeated ADD says it again.
@@ -19,7 +20,7 @@
 //! * The plugin holds a lock on the namespace's file (`flock`) while it speaks. The agent must not wait for it.
 //! * `later` says that the agent is short of something, and that the same may succeed soon; where it must not fail, the plugin
 //!   asks again for [`PATIENCE`].
-//! * After [`PATIENCE`] without a line there is no answer, and none after [`WORK`] in all.
+//! * The plugin takes [`PATIENCE`] without a line for no answer, and what takes longer than [`WORK`] the agent answers with `later`.
 //!
 //! Nothing depends on a notice being heard: an agent that starts later finds the records.
 

@@ -54,12 +54,6 @@ impl Slots {
         kept
     }
 
-    /// Whether any rule's name begins so.
-    pub(crate) fn any_rule_of(&self, prefix: &str) -> bool {
-        let mut rules = self.0.values().filter_map(|owner| owner.rule.as_ref());
-        rules.any(|rule| rule.starts_with(prefix))
-    }
-
     /// Slots by owner.
     pub(crate) fn by_owner(&self) -> HashMap<&Owner, u32> {
         self.0.iter().map(|(&slot, owner)| (owner, slot)).collect()

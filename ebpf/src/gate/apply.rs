@@ -60,12 +60,6 @@ impl Gate {
         }
     }
 
-    /// Whether a rule whose name begins so is in force.
-    #[must_use]
-    pub fn has_rule_of(&self, prefix: &str) -> bool {
-        self.record.slots.any_rule_of(prefix)
-    }
-
     /// What the maps of this gate have room for.
     #[must_use]
     pub fn room(&self) -> Needs {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use vrfgate_ebpf::{Capacity, Mode, Needs, Opening, Protocol, Rule, RuleError, RuleSet, Vrf};
+use vrfgate_ebpf::{Capacity, Mode, Needs, Opening, Protocol, Rule, RuleSet, Vrf};
 
 use super::Reason;
 use crate::compile::{
@@ -21,8 +21,6 @@ pub struct Refused {
     pub reason: Reason,
     /// Why, in a sentence that the leak is the subject of.
     pub why: String,
-    /// What the gate's maps lack, where that is why.
-    pub room: Option<RuleError>,
 }
 
 /// Leaks that go into force, and those that don't.
@@ -51,8 +49,9 @@ impl Admission {
         admission
     }
 
-    /// Leaves out leaks that the gate has no room for beside older ones, in a namespace that looks like `facts`.
-    pub fn fit(self, facts: &NodeFacts, room: Needs) -> Self {
+    /// Leaves out leaks that the gate has no room for beside older ones, in a namespace that looks like `facts`. One that has
+    /// grown too large goes on as it is in `in_force`, if that still fits: it is refused, and admitted as it was.
+    pub fn fit(self, facts: &NodeFacts, room: Needs, in_force: &[Leak]) -> Self {
         let Self { leaks, refused } = self;
         let mut admission = Self {
             leaks: Vec::new(),
@@ -61,7 +60,15 @@ impl Admission {
         // Each VRF counts, whether a leak names it or not.
         let vrfs = rule_set(&compile(&[], facts)).needs();
         let mut taken = vrfs;
+        // Leaks that are admitted as they were: younger ones go together with what they are now.
+        let mut as_before: Vec<Leak> = Vec::new();
         for leak in leaks {
+            let mut older = as_before.iter();
+            if let Some(conflict) = older.find_map(|older| first_conflict(older, &leak)) {
+                let why = format!("conflicts with an older leak as that was before: {conflict}");
+                admission.refuse(&leak, Reason::Conflict, why);
+                continue;
+            }
             let rules = rule_set(&compile(std::slice::from_ref(&leak), facts));
             if let Err(error) = rules.check() {
                 admission.refuse(
@@ -71,26 +78,39 @@ impl Admission {
                 );
                 continue;
             }
-            let needs = rules.needs();
-            let needs = Needs {
-                counters: needs.counters - vrfs.counters,
-                ..needs
+            let with = |rules: &RuleSet| {
+                let needs = rules.needs();
+                taken.and(Needs {
+                    counters: needs.counters - vrfs.counters,
+                    ..needs
+                })
             };
-            match taken.and(needs).check(room) {
-                Ok(()) => {
-                    taken = taken.and(needs);
-                    admission.leaks.push(leak);
-                }
-                Err(error) => {
-                    let why = format!("has no room beside older leaks: {error}");
-                    admission.refuse(&leak, Reason::NoRoom, why);
-                    if let Some(refused) = admission.refused.last_mut() {
-                        refused.room = Some(error);
-                    }
+            let Err(error) = with(&rules).check(room) else {
+                taken = with(&rules);
+                admission.leaks.push(leak);
+                continue;
+            };
+            let mut why = format!("has no room beside older leaks: {error}");
+            let before = in_force.iter().find(|before| before.name == leak.name);
+            if let Some(before) = before.filter(|before| admission.goes_with(before)) {
+                let rules = rule_set(&compile(std::slice::from_ref(before), facts));
+                let needs = with(&rules);
+                if needs.check(room).is_ok() {
+                    why.push_str("; it stays in force as it was");
+                    taken = needs;
+                    admission.leaks.push(before.clone());
+                    as_before.push(before.clone());
                 }
             }
+            admission.refuse(&leak, Reason::NoRoom, why);
         }
         admission
+    }
+
+    /// Whether a leak conflicts with none that is admitted.
+    fn goes_with(&self, leak: &Leak) -> bool {
+        let mut admitted = self.leaks.iter();
+        admitted.all(|admitted| first_conflict(admitted, leak).is_none())
     }
 
     fn refuse(&mut self, leak: &Leak, reason: Reason, why: String) {
@@ -98,7 +118,6 @@ impl Admission {
             leak: leak.name.clone(),
             reason,
             why,
-            room: None,
         });
     }
 }
@@ -107,7 +126,7 @@ impl Admission {
 #[must_use]
 pub fn would_admit(leaks: &[Leak], facts: &NodeFacts) -> (Vec<Leak>, Vec<Refused>) {
     let Admission { leaks, refused } =
-        Admission::without_conflicts(leaks).fit(facts, Capacity::default().room());
+        Admission::without_conflicts(leaks).fit(facts, Capacity::default().room(), &[]);
     (leaks, refused)
 }
 

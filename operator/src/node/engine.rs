@@ -19,6 +19,8 @@ pub struct Engine {
     /// What was asked for last, and what of it goes together.
     asked: Vec<Leak>,
     compatible: Admission,
+    /// What was put into force last.
+    in_force: Vec<Leak>,
 }
 
 /// What one reconciliation found and did.
@@ -26,7 +28,7 @@ pub struct Engine {
 pub struct Outcome {
     /// What the leaks and the facts make together; in force now.
     pub desired: Desired,
-    /// Leaks that are not in force, because they can't be beside older ones.
+    /// Leaks that are not in force, or only as they were, because they can't be beside older ones.
     pub refused: Vec<Refused>,
     /// Whether a gate had to be put in first.
     pub attached: bool,
@@ -50,6 +52,7 @@ impl Engine {
             lost: None,
             asked: Vec::new(),
             compatible: Admission::default(),
+            in_force: Vec::new(),
         }
     }
 
@@ -69,14 +72,14 @@ impl Engine {
     }
 
     /// Brings the gate to what leaks and facts ask for: adopts the one that is there, puts one in where
-    /// there is none, and changes only what differs. Leaks that can't be in force beside older ones are left out. On an
+    /// there is none, and changes only what differs. Leaks that can't be in force beside older ones are left out, but for those
+    /// that have grown too large, which stay as they were. On an
     /// error, what was in force stays.
     pub fn reconcile(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Result<Outcome, Error> {
         if let Err(error) = self.adopt() {
             self.lose_or(error)?;
         }
         let Admission { leaks, refused } = self.admit(leaks, facts);
-        self.keep_what_no_longer_fits(&refused)?;
         let desired = compile(&leaks, facts);
         let rules = rule_set(&desired);
         let applied = match self.apply(&rules) {
@@ -87,6 +90,7 @@ impl Engine {
             }
         };
         if let Some((renewed, changes)) = applied {
+            self.in_force = leaks;
             return Ok(Outcome {
                 desired,
                 refused,
@@ -100,6 +104,7 @@ impl Engine {
         let capacity = Capacity::default();
         let gate = Gate::attach_with(&self.store, netns, &rules, &capacity, self.shared_ports)?;
         self.gate = Some(gate);
+        self.in_force = leaks;
         Ok(Outcome {
             desired,
             refused,
@@ -108,21 +113,6 @@ impl Engine {
             renewed: false,
             changes: Changes::default(),
         })
-    }
-
-    /// A leak that is in force and has grown too large is not taken out of force for that: all stays as it was.
-    fn keep_what_no_longer_fits(&self, refused: &[Refused]) -> Result<(), Error> {
-        let Some(gate) = &self.gate else {
-            return Ok(());
-        };
-        for refused in refused {
-            if let Some(error) = &refused.room
-                && gate.has_rule_of(&format!("{}/", refused.leak))
-            {
-                return Err(error.clone().into());
-            }
-        }
-        Ok(())
     }
 
     /// What goes into force of these leaks. Which contradict each other is looked at only when they are others.
@@ -135,7 +125,7 @@ impl Engine {
             Some(gate) => gate.room(),
             None => Capacity::default().room(),
         };
-        self.compatible.clone().fit(facts, room)
+        self.compatible.clone().fit(facts, room, &self.in_force)
     }
 
     /// Takes over the gate that is there, if one is.

@@ -134,6 +134,69 @@ fn of_1100_rules_in_20_leaks_those_that_fit_are_in_force_the_oldest_first() {
 }
 
 #[test]
+fn a_leak_that_grows_too_large_stays_as_it_was_and_keeps_nothing_else_back() {
+    let sandbox = Sandbox::new();
+    let facts = host(&["192.0.2.1"], &["BLUE"]);
+    // Of 1,024 counters, these take 1,000.
+    let mut leaks: Vec<Leak> = (1..=4)
+        .map(|number| {
+            leak(
+                &format!("large{number}"),
+                "TCP",
+                number * 1000..number * 1000 + 250,
+            )
+        })
+        .collect();
+    let large: BTreeSet<u16> = (1..=4)
+        .flat_map(|number| number * 1000..number * 1000 + 250)
+        .collect();
+    let beside_large =
+        |ports: &[u16]| -> BTreeSet<u16> { large.iter().chain(ports).copied().collect() };
+    leaks.push(leak("goes", "TCP", 5..=5));
+    leaks.push(leak("grows", "TCP", 22..=23));
+    let mut engine = Engine::new(sandbox.store(), sandbox.netns());
+    let outcome = engine.reconcile(&leaks, &facts).unwrap();
+    assert_eq!(refused(&outcome), []);
+
+    // Meanwhile, a leak goes, another one comes, and so does a VRF.
+    leaks.remove(4);
+    leaks[4] = leak("grows", "TCP", 22..=90);
+    leaks.push(leak("comes", "UDP", 53..=53));
+    let facts = host(&["192.0.2.1"], &["BLUE", "RED"]);
+    for _ in 0..2 {
+        let outcome = engine.reconcile(&leaks, &facts).unwrap();
+        assert_eq!(refused(&outcome), [("grows", Reason::NoRoom)]);
+        let why = &outcome.refused[0].why;
+        assert!(why.contains("1024") && why.contains("as it was"), "{why}");
+        assert_eq!(ports_of(&sandbox, "BLUE"), beside_large(&[22, 23, 53]));
+        assert_eq!(ports_of(&sandbox, "RED"), [].into(), "it is in the gate");
+    }
+
+    // What it was before may be in the way of a younger leak, which it comes before.
+    leaks.push(leak("younger", "TCP", 23..=24));
+    leaks[4] = leak("grows", "TCP", 30..=90);
+    let outcome = engine.reconcile(&leaks, &facts).unwrap();
+    assert_eq!(
+        refused(&outcome),
+        [("grows", Reason::NoRoom), ("younger", Reason::Conflict)]
+    );
+
+    // Whoever comes anew doesn't know what it was before, and leaves it out.
+    drop(engine);
+    let mut engine = Engine::new(sandbox.store(), sandbox.netns());
+    let outcome = engine.reconcile(&leaks, &facts).unwrap();
+    assert_eq!(refused(&outcome), [("grows", Reason::NoRoom)]);
+    assert_eq!(ports_of(&sandbox, "BLUE"), beside_large(&[53, 23, 24]));
+
+    // When there is room, it grows.
+    leaks.drain(..4);
+    let outcome = engine.reconcile(&leaks, &facts).unwrap();
+    assert_eq!(refused(&outcome), []);
+    let expected: BTreeSet<u16> = (30..=90).chain([53, 23, 24]).collect();
+    assert_eq!(ports_of(&sandbox, "BLUE"), expected);
+}
+
+#[test]
 fn a_leak_that_contradicts_older_ones_is_left_out_and_comes_when_they_go() {
     let sandbox = Sandbox::new();
     let facts = host(&["192.0.2.1"], &["BLUE", "RED"]);
