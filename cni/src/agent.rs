@@ -8,9 +8,9 @@
 //! ```
 //!
 //! * The plugin connects, says one [`Notice`], and reads [`Answer`]s until one isn't `working`; then the connection is over.
-//! * An agent says `working` to a plugin that knows of it (`progress`) until it has an answer, for [`WORK`] at most: other pods
+//! * An agent says `working` to a plugin that waits for it (`progress`) until it has an answer, for [`WORK`] at most: other pods
 //!   may come first. A thread of its own says so, which can't tell an agent that is busy from one whose work hangs. An agent that
-//!   was stopped, or is gone, says nothing.
+//!   was stopped, or is gone, says nothing. A plugin that can do without the answer doesn't wait.
 //! * `attached`: the attachment's record is written. Whoever holds the gate of its namespace (`Gate::open` gives it
 //!   to one process at a time) puts its rules into force: the plugin, or an agent that looks after the gate. The
 //!   agent answers once they are in force. A repeated ADD says it again.
@@ -60,7 +60,7 @@ pub struct Notice {
     pub event: Event,
     /// To which attachment.
     pub attachment: Attachment,
-    /// Whether the plugin knows of answers that are `working`.
+    /// Whether the plugin waits while answers are `working`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub progress: bool,
 }
@@ -114,16 +114,26 @@ pub enum AgentError {
     },
 }
 
-/// Says something to the agent, and waits for its answer.
+/// Says something to the agent, and waits for its answer, for [`PATIENCE`] at most.
 pub fn tell(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), AgentError> {
+    say(socket, event, attachment, None)
+}
+
+/// `end`: how long to wait while the agent is working; not at all without it.
+fn say(
+    socket: &Path,
+    event: Event,
+    attachment: &Attachment,
+    end: Option<Instant>,
+) -> Result<(), AgentError> {
     let notice = Notice {
         protocol: PROTOCOL,
         event,
         attachment: attachment.clone(),
-        progress: true,
+        progress: end.is_some(),
     };
     let name = || socket.display().to_string();
-    match converse(socket, &notice) {
+    match converse(socket, &notice, end) {
         Ok(Answer { done: true, .. }) => Ok(()),
         Ok(Answer {
             done: false,
@@ -142,16 +152,21 @@ pub fn tell(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), 
     }
 }
 
-/// As [`tell`], for [`PATIENCE`] again and again where the agent says that the same may succeed soon.
+/// As [`tell`], and waits while the agent is working, for [`WORK`] and [`PATIENCE`] in all. Where the agent says that the same may
+/// succeed soon, it is asked again for [`PATIENCE`].
 pub fn insist(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), AgentError> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WORK + PATIENCE;
+    let mut ask_until = None;
     loop {
-        match tell(socket, event, attachment) {
-            Err(AgentError::Refused { later: true, .. }) if Instant::now() < end => {
-                thread::sleep(ASK_EVERY);
-            }
-            told => return told,
+        let told = say(socket, event, attachment, Some(end));
+        let Err(AgentError::Refused { later: true, .. }) = told else {
+            return told;
+        };
+        let now = Instant::now();
+        if now >= end || now >= *ask_until.get_or_insert(now + PATIENCE) {
+            return told;
         }
+        thread::sleep(ASK_EVERY);
     }
 }
 
@@ -165,24 +180,26 @@ pub fn is_there(socket: &Path) -> Result<(), AgentError> {
         })
 }
 
-fn converse(socket: &Path, notice: &Notice) -> io::Result<Answer> {
+fn converse(socket: &Path, notice: &Notice, end: Option<Instant>) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_string(notice)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
-    let end = Instant::now() + WORK + PATIENCE;
     let mut answers = BufReader::new(stream);
     loop {
         let mut line = String::new();
-        answers.read_line(&mut line)?;
+        if answers.read_line(&mut line)? == 0 {
+            let why = "it ended before it answered";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+        }
         let answer: Answer = serde_json::from_str(&line)?;
         if !answer.working {
             return Ok(answer);
         }
-        if Instant::now() >= end {
-            let why = format!("it has been working on this for {WORK:?}");
+        if end.is_none_or(|end| Instant::now() >= end) {
+            let why = "it is still working on this";
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
     }

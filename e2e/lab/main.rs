@@ -69,6 +69,10 @@ struct Options {
     #[arg(long, value_name = "PATH", requires = "deb")]
     next_deb: Option<PathBuf>,
 
+    /// Only tests of these groups, such as `kernel,gate`.
+    #[arg(long, value_delimiter = ',', value_name = "GROUPS")]
+    groups: Vec<String>,
+
     #[command(flatten)]
     tests: libtest_mimic::Arguments,
 }
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         cni_plugins,
         deb,
         next_deb,
+        groups,
         mut tests,
     } = Options::parse();
     if let Err(error) = prepare() {
@@ -96,6 +101,13 @@ fn main() -> ExitCode {
     if let Some((now, next)) = packages {
         package::use_packages(package::Packages { now, next });
     }
+    let all = match of_groups(all_tests(with_packages), &groups) {
+        Ok(all) => all,
+        Err(error) => {
+            eprintln!("vrfgate-lab: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     suite::remember_where_tests_fail();
     tests.test_threads.get_or_insert(AT_A_TIME);
 
@@ -110,8 +122,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
 
-    let conclusion = libtest_mimic::run(&tests, all_tests(with_packages));
+    let conclusion = libtest_mimic::run(&tests, all);
     drop(gate);
+    for title in suite::tried_twice() {
+        println!(
+            "lab {}: passed or failed at the second try: {title}",
+            release()
+        );
+    }
     println!(
         "lab {}: {} passed, {} failed",
         release(),
@@ -139,6 +157,21 @@ fn keep_hooks(lab: &vrfgate_e2e::Lab) -> Result<(), String> {
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// The tests of these groups, which are the first part of a name; of all, where none is named.
+fn of_groups(mut tests: Vec<Trial>, groups: &[String]) -> Result<Vec<Trial>, String> {
+    let group = |test: &Trial| test.name().split("::").next().map(ToOwned::to_owned);
+    let known = |named: &&String| {
+        *named == "package" || tests.iter().any(|test| group(test).as_ref() == Some(named))
+    };
+    if let Some(unknown) = groups.iter().find(|named| !known(named)) {
+        return Err(format!("--groups: there is no group {unknown}"));
+    }
+    if !groups.is_empty() {
+        tests.retain(|test| group(test).is_some_and(|group| groups.contains(&group)));
+    }
+    Ok(tests)
 }
 
 fn all_tests(with_packages: bool) -> Vec<Trial> {

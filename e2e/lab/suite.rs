@@ -4,7 +4,7 @@ use std::{
     any::Any,
     cell::RefCell,
     panic::{self, AssertUnwindSafe},
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock},
     thread,
     time::{Duration, Instant},
 };
@@ -76,9 +76,19 @@ pub fn trials(group: &str, each: &[EachFamily], once: &[Once], alone: &[Once]) -
     each.chain(once).chain(alone).collect()
 }
 
-fn beside_others(test: impl FnOnce()) {
+/// A test while which no other may run alone.
+pub fn beside_others(test: impl FnOnce()) {
     let _common = COMMON.read().unwrap_or_else(PoisonError::into_inner);
     test();
+}
+
+/// Tests that failed once, and why.
+static TRIED_TWICE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Tests that failed once, whatever became of them then, and why.
+pub fn tried_twice() -> Vec<String> {
+    let tried = TRIED_TWICE.lock().unwrap_or_else(PoisonError::into_inner);
+    tried.clone()
 }
 
 /// An emulated machine that is busy with other tests misses a deadline at times: what fails is tried once more,
@@ -90,6 +100,10 @@ pub fn trial(name: String, test: impl Fn() + Send + 'static) -> Trial {
             return Ok(());
         };
         eprintln!("{title} is tried once more, because: {story}");
+        TRIED_TWICE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(format!("{title}, because: {story}"));
         attempt(&test).map_err(Failed::from)
     })
 }

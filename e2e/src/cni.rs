@@ -225,10 +225,14 @@ impl Agent {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// How many descriptors it has open.
+    /// How many descriptors it has open. One that has ended has none.
     #[must_use]
+    #[track_caller]
     pub fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        let listed = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let count = listed.map_or(0, Iterator::count);
+        assert!(count > 0, "the agent has ended: {}", self.said());
+        count
     }
 
     /// From now on, how many it may have open: `SOFT:HARD`, as prlimit(1) takes it. Those that it has, it keeps.

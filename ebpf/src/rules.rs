@@ -297,7 +297,7 @@ pub enum RuleError {
     },
     /// There are more slaves than the gate's map has room for.
     #[error(
-        "{needed} devices are slaves of VRFs, and a gate can know {capacity}; put some of them under one bridge or bond,          and that into the VRF"
+        "{needed} devices are slaves of VRFs, and a gate can know {capacity}; put some of them under one bridge or bond, and that into the VRF"
     )]
     ManySlaves {
         /// Slaves of all VRFs of the namespace.

@@ -83,7 +83,7 @@ fn attach(
         .write(attachment)
         .map_err(failed(format!("writing the record of {key}")))?;
     let done = machine
-        .settle(netns, &lock, Event::Attached, attachment)
+        .settle(netns, &lock, Event::Attached, attachment, agent::insist)
         .and_then(|told| {
             if told {
                 Ok(())
@@ -118,7 +118,7 @@ fn tell(machine: &Machine, attachment: &Attachment, required: bool) -> Result<()
     ))
 }
 
-/// Goes back to what there was before the ADD.
+/// Goes back to what there was before the ADD, which may have waited for an agent already.
 fn give_up(
     machine: &Machine,
     netns: &Netns,
@@ -129,9 +129,9 @@ fn give_up(
     let removing = failed(format!("removing the record of {}", attachment.key));
     if let Some(before) = before {
         machine.attachments.write(before).map_err(removing)?;
-        machine.settle(netns, lock, Event::Attached, before)?;
+        machine.settle(netns, lock, Event::Attached, before, agent::tell)?;
     } else {
-        machine.settle(netns, lock, Event::Detached, attachment)?;
+        machine.settle(netns, lock, Event::Detached, attachment, agent::tell)?;
         machine
             .attachments
             .remove(&attachment.key)

@@ -25,6 +25,9 @@ const BUSY: Duration = Duration::from_secs(3);
 const ENDING: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
+/// How an agent is asked: [`agent::insist`], or [`agent::tell`] where nobody can wait any longer.
+pub(super) type Ask = fn(&Path, Event, &Attachment) -> Result<(), AgentError>;
+
 /// A namespace that the runtime names.
 pub(super) fn open(path: &Path) -> Result<Netns, Failure> {
     let refuse = |why: &dyn Display| {
@@ -72,6 +75,7 @@ impl Machine {
         _lock: &NetnsLock,
         event: Event,
         subject: &Attachment,
+        ask: Ask,
     ) -> Result<bool, Failure> {
         let mut wanted = self
             .attachments
@@ -84,15 +88,16 @@ impl Machine {
             wanted.retain(|attachment| attachment.key != subject.key);
         }
         let facts = Facts::of(netns).map_err(failed(format!("asking for the links of {netns}")))?;
-        let end = Instant::now() + BUSY;
+        let mut end = Instant::now() + BUSY;
         let mut asked = false;
         loop {
             match bring_in_line(&self.store, netns, &wanted, &facts) {
                 Err(vrfgate_ebpf::Error::Busy { .. }) if !asked => {
                     asked = true;
-                    match agent::insist(&self.agent_socket, event, subject) {
+                    match ask(&self.agent_socket, event, subject) {
                         Ok(()) => return Ok(true),
-                        Err(AgentError::Missing { .. }) => {}
+                        // It may just be leaving, and let go of the gate.
+                        Err(AgentError::Missing { .. }) => end = Instant::now() + BUSY,
                         Err(refused @ AgentError::Refused { later, .. }) => {
                             let code = if later {
                                 Code::TryAgainLater
@@ -122,7 +127,7 @@ impl Machine {
         let looking = failed(format!("opening {}", subject.netns.path.display()));
         let told = if let Some(netns) = opened.map_err(looking)? {
             let lock = NetnsLock::take(&netns)?;
-            self.settle(&netns, &lock, Event::Detached, &subject)?
+            self.settle(&netns, &lock, Event::Detached, &subject, agent::insist)?
         } else {
             self.collect(&subject)?;
             false

@@ -8,17 +8,21 @@ mod world;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::suite::trial;
+use crate::suite::{beside_others, trial};
 
 /// A test for each file that holds examples.
 pub fn tests() -> Vec<Trial> {
-    let mut tests = vec![trial("examples::there_are_some_to_try".to_owned(), some)];
+    let mut tests = vec![trial("examples::there_are_some_to_try".to_owned(), || {
+        beside_others(some);
+    })];
     for (file, examples) in found::all() {
         let name = format!("examples::a_client_uses_what_is_shown_in::{file}");
         tests.push(trial(name, move || {
-            for example in &examples {
-                world::show(example);
-            }
+            beside_others(|| {
+                for example in &examples {
+                    world::show(example);
+                }
+            });
         }));
     }
     tests

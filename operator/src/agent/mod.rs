@@ -172,6 +172,8 @@ pub async fn run(
         agent.report(&reporter, &pods);
     }
     info!("leaving; the gate of {netns} stays in force");
+    // Nobody attends to plugins any more: they hear so, and can do the work themselves.
+    drop(pods);
     if let (Some(keeper), Some(wanted)) = (install, options.install) {
         leaving::leave(keeper, wanted, client, options.daemon_set.as_ref(), store).await;
     }

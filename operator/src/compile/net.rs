@@ -185,7 +185,7 @@ impl Prefix {
     }
 
     /// Whether the prefix lies wholly inside one of [`ON_PURPOSE`].
-    pub(super) fn is_on_purpose(self) -> bool {
+    fn is_on_purpose(self) -> bool {
         ON_PURPOSE.iter().any(|range| range.contains(&self.0))
     }
 

@@ -14,8 +14,7 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    GatedVrf, Leak, LeakName, LinkKind, NodeFacts, OpenService, Prefix, Protocol, Replies,
-    facts::Domain,
+    GatedVrf, Leak, LeakName, LinkKind, NodeFacts, OpenService, Protocol, Replies, facts::Domain,
 };
 
 /// Zones that mark our connections are this and the VRF's number: high enough to be out of the way of zones
@@ -243,7 +242,10 @@ pub(super) fn steered_vrfs(
             .into_iter()
             .filter(|(_, domain)| *domain == Domain::Vrf(vrf.ifindex))
             .map(|(address, _)| address)
-            .filter(|address| !Prefix::host(*address).is_on_purpose());
+            .filter(|address| match address {
+                IpAddr::V4(address) => !address.is_loopback(),
+                IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+            });
         let slaves = facts
             .links
             .iter()

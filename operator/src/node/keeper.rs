@@ -245,6 +245,7 @@ impl Keeper {
                         self.netns()
                     );
                     self.watcher = watcher;
+                    self.look_at_local_rules().await;
                     self.reconcile_or_report().await;
                 }
                 Err(error) => {
@@ -450,7 +451,11 @@ impl Keeper {
     async fn reconcile_or_report(&mut self) {
         self.look_at_all = Instant::now() + LOOK_AT_ALL_EVERY;
         let reconciled = self.reconcile_or_wait().await;
-        self.unsure = matches!(reconciled, Err(KeepError::Facts(_)));
+        self.unsure = match &reconciled {
+            Ok(()) => false,
+            Err(KeepError::Facts(_)) => true,
+            Err(KeepError::Gate(error)) => error.is_shortage(),
+        };
         if let Err(error) = reconciled {
             self.report_failure(error.to_string());
         }

@@ -49,6 +49,9 @@ impl Scene {
         for command in [
             "link set lo up",
             "link add lan type veth peer name far",
+            // An address that the kernel makes up is news, a second or two after the device is up.
+            "link set lan addrgenmode none",
+            "link set far addrgenmode none",
             "link set lan up",
             "link set far up",
             &format!(

@@ -6,8 +6,11 @@
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    path::PathBuf,
+    os::unix::{
+        fs::{DirBuilderExt as _, MetadataExt as _},
+        net,
+    },
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -34,6 +37,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Notices that wait.
 const QUEUE: usize = 64;
+
+/// Plugins that are spoken with at a time; others wait to be accepted. Each takes a descriptor.
+const PLUGINS: usize = 64;
 
 /// What the plugin says, and where the answer goes.
 pub struct Heard {
@@ -62,20 +68,24 @@ impl Drop for Place {
 pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
     let path = store.run_directory().join("agent.sock");
     let begin = || -> io::Result<_> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let listener = {
-            let _entered = runtime.enter();
-            bind(&path)?
-        };
+        let listener = bind(&path)?;
         let inode = fs::metadata(&path)?.ino();
         let (tell, heard) = mpsc::channel(QUEUE);
-        let (listens, until) = oneshot::channel();
-        let ear = answer_plugins(listener, path.clone(), tell, until);
-        thread::Builder::new()
-            .name("plugins".into())
-            .spawn(move || runtime.block_on(ear))?;
+        let (listens, given_up) = oneshot::channel();
+        let thread = thread::Builder::new().name("plugins".into());
+        let place_of_it = path.clone();
+        thread.spawn(move || {
+            // Made here: one that fails in between must not be dropped by the agent's own runtime.
+            let answered = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .and_then(|runtime| {
+                    runtime.block_on(answer_plugins(listener, &place_of_it, tell, given_up))
+                });
+            if let Err(error) = answered {
+                warn!("hearing plugins on {}: {error}", place_of_it.display());
+            }
+        })?;
         let place = Place {
             path: path.clone(),
             inode,
@@ -88,15 +98,16 @@ pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
 
 /// Answers until the place is given up, and ends the conversations that there are then.
 async fn answer_plugins(
-    listener: UnixListener,
-    path: PathBuf,
+    listener: net::UnixListener,
+    path: &Path,
     tell: mpsc::Sender<Heard>,
     mut given_up: oneshot::Receiver<()>,
-) {
+) -> io::Result<()> {
+    let listener = UnixListener::from_std(listener)?;
     let mut conversations = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if conversations.len() < PLUGINS => accepted,
             Some(_) = conversations.join_next() => continue,
             _ = &mut given_up => break,
         };
@@ -112,11 +123,12 @@ async fn answer_plugins(
     }
     drop((listener, tell));
     let all = async { while conversations.join_next().await.is_some() {} };
-    // Nobody works for them any more, and they hear so.
+    // Nobody works for them any more, and they hear so, unless the process ends before.
     let _ = timeout(PATIENCE, all).await;
+    Ok(())
 }
 
-fn bind(path: &PathBuf) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<net::UnixListener> {
     if let Some(directory) = path.parent() {
         // As the loader makes it: only root and its group may look, and speak here.
         DirBuilder::new()
@@ -128,7 +140,9 @@ fn bind(path: &PathBuf) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    UnixListener::bind(path)
+    let listener = net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 async fn converse(mut stream: UnixStream, tell: mpsc::Sender<Heard>) {
@@ -217,12 +231,12 @@ fn never(why: String) -> Refusal {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use vrfgate_cni::agent::{Event, tell};
+    use vrfgate_cni::agent::{AgentError, Event, insist, tell};
 
     use super::*;
 
     #[test]
-    fn a_plugin_waits_for_an_agent_whose_thread_is_busy() {
+    fn a_plugin_that_needs_an_agent_waits_while_its_thread_is_busy_and_no_other_does() {
         let run = std::env::temp_dir().join(format!("vrfgate-socket-{}", std::process::id()));
         let store = Store::new("/nowhere", &run);
         let (mut heard, place) = listen(&store).unwrap();
@@ -230,18 +244,42 @@ mod tests {
             "network": "blue", "containerId": "c1", "ifname": "net1",
             "netns": {"path": "/run/netns/pod", "inode": 7, "cookie": 9}, "services": [],
         });
-        let attachment = serde_json::from_value(attachment).unwrap();
-        let socket = place.path.clone();
-        let plugin = thread::spawn(move || tell(&socket, Event::Attached, &attachment));
-        let Heard { done, .. } = heard.blocking_recv().unwrap();
+        let attachment: vrfgate_cni::Attachment = serde_json::from_value(attachment).unwrap();
+        let asked = [insist, tell].map(|ask| {
+            let (socket, attachment) = (place.path.clone(), attachment.clone());
+            let plugin = thread::spawn(move || ask(&socket, Event::Attached, &attachment));
+            (plugin, heard.blocking_recv().unwrap().done)
+        });
         // This thread is the agent's.
-        thread::sleep(PATIENCE + WORKING_EVERY);
-        done.send(Ok(())).unwrap();
-        plugin.join().unwrap().unwrap();
+        thread::sleep(PATIENCE + 2 * WORKING_EVERY);
+        let answers = asked.map(|(plugin, done)| {
+            // Who doesn't wait is gone by now.
+            let _ = done.send(Ok(()));
+            plugin.join().unwrap()
+        });
+        assert!(
+            matches!(answers, [Ok(()), Err(AgentError::Missing { .. })]),
+            "{answers:?}"
+        );
 
         let socket = place.path.clone();
         drop((heard, place));
         assert!(!socket.exists());
+        fs::remove_dir_all(&run).unwrap();
+    }
+
+    /// The agent has a runtime already, in which none may be dropped.
+    #[test]
+    fn a_place_that_can_not_be_had_is_an_error_and_names_it() {
+        let run = std::env::temp_dir().join(format!("vrfgate-no-socket-{}", std::process::id()));
+        fs::create_dir_all(run.join("agent.sock/full")).unwrap();
+        let store = Store::new("/nowhere", &run);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let error = runtime.block_on(async { listen(&store).err() });
+        let error = format!("{:#}", error.unwrap());
+        assert!(error.contains("agent.sock: "), "{error}");
         fs::remove_dir_all(&run).unwrap();
     }
 }
