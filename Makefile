@@ -7,10 +7,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: all demo test test-unit test-kill test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit test-packaging test-release image deb sbom
+.PHONY: all demo test test-unit test-kill test-fuzz test-object test-kernels test-k8s test-cni bench bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet object chart-readme lint audit test-packaging test-release image deb sbom
 
 all:
-	cargo build --release
+	cargo build --release -p vrfgate-operator -p vrfgate-cni
 
 # The main job, before and after, on a real VRF kernel. About two minutes.
 demo:
@@ -35,6 +35,11 @@ test-cni:
 test-kill:
 	$(TOOLS)/packages.sh build lab
 	cargo test --workspace --test killed_at_any_moment
+
+# What strangers may hand to us, made up by LLVM's libFuzzer: each reader for FUZZ_SECONDS (10), or those that TARGETS names.
+test-fuzz:
+	$(TOOLS)/packages.sh build
+	e2e/fuzz/run.sh $(TARGETS)
 
 # The committed BPF objects are what their source makes.
 test-object:

@@ -1,12 +1,14 @@
 #!/bin/bash
-# Runs the lab's tests in one kernel after the other, in a few boots of a VM.
+# Runs the lab's tests in several kernels, in a few boots of a VM, as many at a time as the machine has processors and memory for
+# (VRFGATE_LAB_BOOTS).
 #
-#   run-lab.sh [6.1|6.12|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]     (default: all)
+#   run-lab.sh [6.1|6.12|rt|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]     (default: all)
 #
 # `all` shows everything on one kernel, and on the others what another kernel could decide otherwise (`kernel::`,
-# `gate::`, `steer::` and `shared::`); a kernel that is named is shown everything. `host` is this machine's own kernel,
-# and stands in for all the others when it has VRFs: then no VM is needed. Prints what vrfgate-lab prints, its last line
-# for each boot being `lab RELEASE: N passed, N failed`. Fails when a test failed, or when a boot gave no such line.
+# `gate::`, `steer::` and `shared::`); a kernel that is named is shown everything. `rt` is PREEMPT_RT. `host` is this
+# machine's own kernel, and stands in for all the others when it has VRFs: then no VM is needed. Prints what vrfgate-lab
+# prints, its last line for each boot being `lab RELEASE: N passed, N failed`; where several run at the same time, what one
+# printed when it is over. Fails when a test failed, or when a boot gave no such line.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/lib.sh
@@ -19,7 +21,9 @@ vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
 # Of `all`, the kernel that is shown everything.
 thorough=6.12
 # The groups of one boot each: a VM that dies takes only its own with it. Others are shown the first.
-boots=("kernel gate steer shared" "host routes state input explain monitor doctor closings clashes" "cni examples package")
+# The last one changes its kernel for good.
+boots=("kernel gate steer shared" "host routes state input explain monitor doctor closings clashes" "cni examples package"
+    "locked")
 
 labels=()
 while [ $# != 0 ]; do
@@ -28,8 +32,8 @@ while [ $# != 0 ]; do
         shift
         break
         ;;
-    6.1 | 6.12 | newest | all | host) labels+=("$1") ;;
-    *) die "usage: run-lab.sh [6.1|6.12|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]" ;;
+    6.1 | 6.12 | rt | newest | all | host) labels+=("$1") ;;
+    *) die "usage: run-lab.sh [6.1|6.12|rt|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]" ;;
     esac
     shift
 done
@@ -59,15 +63,14 @@ if [[ " ${labels[*]} " =~ \ (all|host|$package_label)\  ]] && { [ $# = 0 ] || [[
     package=(--deb "$deb" --next-deb "$target/lab/next.deb")
 fi
 
-# Runs a command that is the lab in some kernel, and sees to it that it came to a result. Returns
-# its exit code.
+# Runs a command that is the lab in some kernel, and sees to it that it came to a result. Returns its exit code.
 run() {
-    local kernel=$1 status=0
+    local name=$1 status=0
     shift
-    say "$kernel"
-    "$@" | tee "$target/lab/$kernel.log" || status=$?
-    if ! grep -q '^lab .*: [0-9]* passed, [0-9]* failed$' "$target/lab/$kernel.log"; then
-        say "$kernel gave no result (exit code $status)"
+    say "$name"
+    "$@" | tee "$target/lab/$name.log" || status=$?
+    if ! grep -q '^lab .*: [0-9]* passed, [0-9]* failed$' "$target/lab/$name.log"; then
+        say "$name gave no result (exit code $status)"
         [ "$status" != 0 ] || status=1
     fi
     return "$status"
@@ -76,10 +79,59 @@ run() {
 # What vm.sh says when the VM died.
 died=125
 
+# Boots a kernel, and runs one part of the lab there.
+boot() {
+    local name=$1 label=$2 vmlinuz=$3 part=$4 arguments vm command status=0
+    shift 4
+    vm=("$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" --rwdir "$target/lab/$name")
+    arguments=("$@")
+    [ $# != 0 ] || arguments=(--groups "${part// /,}")
+    [ "$label" != "$package_label" ] || arguments+=("${package[@]}")
+    command=(env ${VRFGATE_LAB_SEED:+VRFGATE_LAB_SEED="$VRFGATE_LAB_SEED"} bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${arguments[@]}")
+    run "$name" "${vm[@]}" -- "${command[@]}" || status=$?
+    if [ "$status" = "$died" ]; then
+        # A kernel patches its own code when BPF programs and hooks come and go, and one of two
+        # emulated processors may run what another has just replaced ("Oops: int3"). With one
+        # processor that can't be.
+        say "the VM died, and is tried once more with one processor"
+        status=0
+        run "$name" "${vm[@]}" --cpus 1 -- "${command[@]}" || status=$?
+    fi
+    return "$status"
+}
+
+# A VM has two processors and 2 GiB. Two on two processors take hardly less time than one after the other.
+boots_at_a_time() {
+    local processors=$(($(nproc) / 2)) memory
+    memory=$(awk '/^MemAvailable:/ { print int($2 / 1024 / 1024 / 3) }' /proc/meminfo)
+    local fit=$((memory < processors ? memory : processors))
+    echo $((fit < 1 ? 1 : fit))
+}
+at_a_time=${VRFGATE_LAB_BOOTS:-$(boots_at_a_time)}
+
+# Boots that run, by process, as a whole.
+declare -A names=()
+
+# Waits for one of them, and prints what it said.
+reap() {
+    local pid='' status=0
+    wait -n -p pid || status=$?
+    # One that a signal has ended is not always waited for.
+    if [ -z "$pid" ]; then
+        for pid in "${!names[@]}"; do
+            kill -0 "$pid" 2>/dev/null || break
+        done
+    fi
+    cat "$target/lab/${names[$pid]}.out"
+    [ "$status" = 0 ] || failed+=("${names[$pid]}")
+    unset "names[$pid]"
+}
+
 mkdir -p "$target/lab"
 failed=()
 if [[ " ${labels[*]} " == *" host "* ]] || host_has_vrfs; then
-    run host as_root "${lab[@]}" "${package[@]}" "$@" --vrfgate "$target/debug/vrfgate" \
+    [[ " $* " != *locked* ]] || die "locked:: is for a VM: it locks its kernel down until the next boot"
+    run host as_root env ${VRFGATE_LAB_SEED:+VRFGATE_LAB_SEED="$VRFGATE_LAB_SEED"} "${lab[@]}" "${package[@]}" "$@" --vrfgate "$target/debug/vrfgate" \
         --cni "$target/debug/vrfgate-cni" || failed+=(host)
 else
     "$here/tools/packages.sh" vm
@@ -92,6 +144,9 @@ else
     # Tunnels and bonds that come up while tests run would show up in all namespaces there are.
     in_vm='modprobe bonding max_bonds=0; modprobe -a bridge overlay ip_gre ipip; cp -r "$1" /run/lab-programs && shift &&
         exec "$@" --vrfgate /run/lab-programs/vrfgate --cni /run/lab-programs/vrfgate-cni'
+    # Name, label, kernel and groups of each.
+    boots_wanted=()
+    kernels=$("$here/tools/kernels.sh" "${labels[@]}")
     while read -r label version vmlinuz <&3; do
         say "$label is $version"
         # Chosen tests take one boot.
@@ -103,23 +158,29 @@ else
             fi
         fi
         for part in "${parts[@]}"; do
-            vm=("$here/tools/vm.sh" --kernel "$vmlinuz" --timeout "$vm_seconds" --rwdir "$target/lab/$label")
-            arguments=("$@")
-            [ $# != 0 ] || arguments=(--groups "${part// /,}")
-            [ "$label" != "$package_label" ] || arguments+=("${package[@]}")
-            command=(bash -c "$in_vm" lab "$target/lab/programs" "${lab[@]}" "${arguments[@]}")
-            status=0
-            run "$label" "${vm[@]}" -- "${command[@]}" || status=$?
-            if [ "$status" = "$died" ]; then
-                # A kernel patches its own code when BPF programs and hooks come and go, and one of two
-                # emulated processors may run what another has just replaced ("Oops: int3"). With one
-                # processor that can't be.
-                say "the VM died, and is tried once more with one processor"
-                status=0
-                run "$label" "${vm[@]}" --cpus 1 -- "${command[@]}" || status=$?
-            fi
-            [ "$status" = 0 ] || failed+=("$label")
+            boots_wanted+=("$label-$((${#boots_wanted[@]} / 4 + 1))" "$label" "$vmlinuz" "$part")
         done
-    done 3< <("$here/tools/kernels.sh" "${labels[@]}")
+    done 3<<<"$kernels"
+    if [ "$at_a_time" = 1 ] || [ "${#boots_wanted[@]}" = 4 ]; then
+        # Whoever looks on sees each test when it is over.
+        for ((next = 0; next < ${#boots_wanted[@]}; next += 4)); do
+            boot "${boots_wanted[@]:next:4}" "$@" || failed+=("${boots_wanted[next]}")
+        done
+    else
+        trap 'for pid in "${!names[@]}"; do kill -- "-$pid" 2>/dev/null; done' EXIT
+        for ((next = 0; next < ${#boots_wanted[@]}; next += 4)); do
+            [ "${#names[@]}" -lt "$at_a_time" ] || reap
+            name=${boots_wanted[next]}
+            say "$name begins"
+            # A process group of its own, to be ended as one.
+            set -m
+            boot "${boots_wanted[@]:next:4}" "$@" >"$target/lab/$name.out" 2>&1 </dev/null &
+            set +m
+            names[$!]=$name
+        done
+        while [ "${#names[@]}" != 0 ]; do
+            reap
+        done
+    fi
 fi
 [ "${#failed[@]}" = 0 ] || die "failed: ${failed[*]}"

@@ -62,6 +62,7 @@ trap 'kill -- "-$ahead" 2>/dev/null' EXIT
 
 run "unit tests, the BPF program and the loader on this kernel" make --no-print-directory test-unit
 run "kill -9 at any moment" make --no-print-directory test-kill
+run "what strangers may hand to us" make --no-print-directory test-fuzz
 run "the committed BPF object" make --no-print-directory test-object
 run "the CNI plugin beside the reference" make --no-print-directory test-cni
 run "the VRF lab" make --no-print-directory test-kernels

@@ -60,15 +60,15 @@ impl Plugins {
     }
 
     fn ours(&self, sandbox: &Sandbox, own: Value) -> Plugin {
-        let mut plugin = sandbox.plugin();
+        let mut plugin = Sandbox::plugin();
         if let Some(program) = &self.ours {
             plugin.program.clone_from(program);
         }
         if let (Value::Object(all), Value::Object(own)) = (&mut plugin.own, own) {
             all.extend(own);
-            // As it is on a node.
-            all.remove("logLevel");
         }
+        // As it is on a node.
+        sandbox.places(&json!({"logLevel": "info"}));
         plugin
     }
 

@@ -32,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 
 use crate::Attachment;
@@ -172,7 +173,7 @@ pub fn insist(socket: &Path, event: Event, attachment: &Attachment) -> Result<()
 
 /// Whether anybody listens.
 pub fn is_there(socket: &Path) -> Result<(), AgentError> {
-    UnixStream::connect(socket)
+    connect(socket)
         .map(drop)
         .map_err(|cause| AgentError::Missing {
             socket: socket.display().to_string(),
@@ -180,8 +181,19 @@ pub fn is_there(socket: &Path) -> Result<(), AgentError> {
         })
 }
 
+/// Whoever listens there decides what a pod opens: it has to be root.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket)?;
+    let uid = getsockopt(&stream, PeerCredentials)?.uid();
+    if uid != 0 {
+        let why = format!("uid {uid} listens there, who is not root");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(stream)
+}
+
 fn converse(socket: &Path, notice: &Notice, end: Option<Instant>) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket)?;
+    let mut stream = connect(socket)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_string(notice)?;

@@ -11,11 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use tracing::warn;
-use vrfgate_ebpf::{Netns, NetnsId, Store, is_shortage, remove_replaced, replace_file};
+use vrfgate_ebpf::{
+    LivingNetns, Netns, NetnsId, Store, Unseen, is_shortage, remove_replaced, replace_file,
+};
 
-use crate::{Service, VrfName};
+use crate::{Service, VrfName, config::check_services};
 
 /// Only root and its group may look: records tell who may connect from where.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -94,6 +96,38 @@ impl NetnsPlace {
         })
     }
 
+    /// The namespace, for a process that need not see what the runtime sees: one in a container of its own has its own
+    /// processes and its own directories. An error says that it can't be told now.
+    pub fn find(&self, survey: &mut Survey) -> io::Result<Whereabouts> {
+        if let Some(netns) = self.open()? {
+            return Ok(Whereabouts::There(netns));
+        }
+        let path = self.path.display();
+        let living = match survey.get()? {
+            Ok(living) => living,
+            Err(unseen) if self.path.starts_with("/proc") => {
+                return Ok(Whereabouts::Unseen(format!(
+                    "the container runtime names its network namespace {path}: {unseen}"
+                )));
+            }
+            Err(_) => {
+                let directory = self.path.parent().unwrap_or(&self.path);
+                // With nobody left to name anything, it is removed in some places, and no namespace is named in it.
+                return Ok(if directory.try_exists()? {
+                    Whereabouts::Gone
+                } else {
+                    Whereabouts::Unseen(format!(
+                        "the container runtime names its network namespace {path}, and there is no {} here (in \
+                         the Helm chart, agent.pods.netnsDir says where the node keeps such names)",
+                        directory.display()
+                    ))
+                });
+            }
+        };
+        let found = living.find(self.inode, self.cookie)?;
+        Ok(found.map_or(Whereabouts::Gone, Whereabouts::There))
+    }
+
     /// The namespace, unless it is gone from its path. An error says that this can't be told.
     pub fn open(&self) -> io::Result<Option<Netns>> {
         let Some(path) = self.path.to_str() else {
@@ -107,6 +141,31 @@ impl NetnsPlace {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// The network namespaces that there are, looked for when somebody asks for the first time: every process is looked at.
+#[derive(Debug, Default)]
+pub struct Survey(Option<Result<LivingNetns, Unseen>>);
+
+impl Survey {
+    fn get(&mut self) -> io::Result<&Result<LivingNetns, Unseen>> {
+        let living = match self.0.take() {
+            Some(living) => living,
+            None => LivingNetns::now()?,
+        };
+        Ok(self.0.insert(living))
+    }
+}
+
+/// Where a namespace is.
+#[derive(Clone, Debug)]
+pub enum Whereabouts {
+    /// Here.
+    There(Netns),
+    /// Nowhere any more.
+    Gone,
+    /// Where this process can't look, as this says.
+    Unseen(String),
 }
 
 /// Content of a record.
@@ -124,8 +183,15 @@ pub struct Attachment {
     /// The VRF that its services are for; without it, every VRF of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vrf: Option<VrfName>,
-    /// What its configuration opens.
+    /// What its configuration opens. A record is held to the same rules as a configuration.
+    #[serde(deserialize_with = "checked_services")]
     pub services: Vec<Service>,
+}
+
+fn checked_services<'de, D: Deserializer<'de>>(record: D) -> Result<Vec<Service>, D::Error> {
+    let services = Vec::deserialize(record)?;
+    check_services(&services).map_err(D::Error::custom)?;
+    Ok(services)
 }
 
 /// The records of a machine.
@@ -182,6 +248,25 @@ impl Attachments {
         }
     }
 
+    /// Removes the record of an attachment, unless another one has taken its place.
+    pub fn remove_if_same(&self, attachment: &Attachment) -> io::Result<()> {
+        if self.find(&attachment.key)?.as_ref() == Some(attachment) {
+            self.remove(&attachment.key)?;
+        }
+        Ok(())
+    }
+
+    /// Of a record that can't be read as one: its namespace, if it tells as much.
+    pub fn place_of_unreadable(&self, key: &Key) -> io::Result<Option<NetnsPlace>> {
+        #[derive(Deserialize)]
+        struct Place {
+            netns: NetnsPlace,
+        }
+        let text = fs::read(self.path(key))?;
+        let place = serde_json::from_slice::<Place>(&text);
+        Ok(place.ok().map(|place| place.netns))
+    }
+
     /// The record of an attachment, if there is one.
     pub fn find(&self, key: &Key) -> io::Result<Option<Attachment>> {
         read(&self.path(key))
@@ -218,7 +303,9 @@ impl Attachments {
         Ok(attachments)
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
+    /// Where the record of an attachment is, or would be.
+    #[must_use]
+    pub fn path(&self, key: &Key) -> PathBuf {
         self.directory.join(key.file_name())
     }
 }

@@ -7,9 +7,10 @@ use vrfgate_ebpf::{
     Capacity, Error, Gate, GateStatus, Mode, Netns, Opening, RuleSet, SharedPorts, Store,
 };
 
-use crate::{Attachment, Facts, rule_set};
+use crate::{Attachment, Facts, left_out, rule_set};
 
-/// Puts the rules of these attachments, and no others, into force: in the gate that is there, or in a new one.
+/// Puts the rules of these attachments, and no others, into force: in the gate that is there, or in a new one. One that
+/// contradicts an earlier one is left out, which the log tells.
 /// Without any attachment, the gate goes. On an error, what was in force stays.
 ///
 /// The caller sees to it that nobody else does the same at the same time.
@@ -21,6 +22,10 @@ pub fn bring_in_line(
 ) -> Result<(), Error> {
     if attachments.is_empty() {
         return take_away(store, netns);
+    }
+    let vrfs = facts.vrfs().map(|vrf| vrf.name.as_str());
+    for contradiction in left_out(attachments, vrfs) {
+        warn!("{}: left out: {contradiction}", contradiction.later);
     }
     let rules = rule_set(attachments, facts);
     match change(store, netns, &rules) {
@@ -63,21 +68,13 @@ fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
     }
 }
 
-fn covers(found: &Opening, wanted: &Opening) -> bool {
-    let Opening {
-        protocol,
-        ports,
-        addresses,
-        prefixes: _,
-    } = wanted;
-    found.protocol == *protocol
-        && found.ports == *ports
-        && addresses
-            .iter()
-            .all(|address| found.addresses.contains(address))
+/// Whether both open the same ports.
+fn is_of(found: &Opening, wanted: &Opening) -> bool {
+    (found.protocol, &found.ports) == (wanted.protocol, &wanted.ports)
 }
 
-/// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some.
+/// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some. On which addresses
+/// is no question here: some come after ADD (SLAAC, DHCP), for an agent to open.
 pub(crate) fn lacking(found_gate: &GateStatus, wanted_set: &RuleSet) -> Vec<String> {
     let mut lacking = Vec::new();
     if found_gate.sysctls.now.tcp == Some(false) {
@@ -105,8 +102,10 @@ pub(crate) fn lacking(found_gate: &GateStatus, wanted_set: &RuleSet) -> Vec<Stri
             for opening in &rule.opens {
                 let mut rules = found.rules.iter().map(|found| &found.rule);
                 let in_force = rules.any(|found| {
-                    found.sources == rule.sources
-                        && found.opens.iter().any(|found| covers(found, opening))
+                    // None of its addresses was there yet.
+                    let waits = found.name == rule.name && found.opens.is_empty();
+                    let is_open = found.opens.iter().any(|found| is_of(found, opening));
+                    waits || is_open && found.sources == rule.sources
                 });
                 if !in_force {
                     lacking.push(format!(

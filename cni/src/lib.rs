@@ -12,6 +12,9 @@ mod attachment;
 mod config;
 mod facts;
 mod force;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod lock;
 mod log;
 mod plugin;
@@ -20,11 +23,12 @@ mod rules;
 mod stamp;
 mod verbs;
 
-pub use attachment::{Attachment, Attachments, Key, NetnsPlace, Pod};
+pub use attachment::{Attachment, Attachments, Key, NetnsPlace, Pod, Survey, Whereabouts};
 pub use config::{MANAGED_BY, Port, Prefix, Service, ServiceName, VrfName, check_own};
 pub use facts::{Facts, Link, LocalAddress};
 pub use force::bring_in_line;
-pub use plugin::main;
+pub use log::OneLine;
+pub use plugin::{UNINSTALLED, main};
 pub use protocol::check_version;
-pub use rules::rule_set;
+pub use rules::{Contradiction, Opened, contradiction, left_out, opened, rule_set};
 pub use stamp::version_of;

@@ -1,14 +1,62 @@
-//! The log: a file, or stderr. Never stdout, which is the runtime's.
+//! The log: a file, or stderr. Never stdout, which is the runtime's. One line an entry, whatever is in it: texts of a network
+//! configuration and of a pod's owner are told there.
 
-use std::{fs::OpenOptions, io, sync::Arc};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
+};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
-    config::{LogLevel, Places},
+    config::{LogLevel, Places, open_regular},
     protocol::{Code, Failure},
 };
+
+/// Only root may read which pods open what to whom.
+const MODE: u32 = 0o600;
+
+/// A file; without it, stderr.
+struct Log(Option<File>);
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = OneLine<Box<dyn Write + 'a>>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine(match &self.0 {
+            Some(file) => Box::new(file),
+            None => Box::new(io::stderr()),
+        })
+    }
+}
+
+/// Writes each text that it is given, which is to be one whole entry of a log, as one line: control characters inside are escaped,
+/// so that no part of it looks like another entry, nor does anything to a terminal.
+#[derive(Debug)]
+pub struct OneLine<W>(pub W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(entry);
+        let mut line = String::with_capacity(text.len());
+        for c in text.strip_suffix('\n').unwrap_or(&text).chars() {
+            if c.is_control() {
+                line.extend(c.escape_default());
+            } else {
+                line.push(c);
+            }
+        }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(entry.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
 
 pub(crate) fn start(places: &Places) -> Result<(), Failure> {
     let level = match places.log_level {
@@ -17,27 +65,34 @@ pub(crate) fn start(places: &Places) -> Result<(), Failure> {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let writer = match &places.log_file {
-        Some(path) => {
-            let file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path)
-                .map_err(|error| {
-                    Failure::new(
-                        Code::Io,
-                        format!("logFile: opening {}: {error}", path.display()),
-                    )
-                })?;
-            BoxMakeWriter::new(Arc::new(file))
-        }
-        None => BoxMakeWriter::new(io::stderr),
-    };
+    let file = places.log_file.as_ref().map(|path| {
+        let how = &mut OpenOptions::new();
+        how.append(true).create(true).mode(MODE);
+        open_regular(path, how).map_err(|error| {
+            let why = format!("logFile: opening {}: {error}", path.display());
+            Failure::new(Code::Io, why)
+        })
+    });
+    let log = Log(file.transpose()?);
     let started = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(writer)
+        .with_writer(log)
         .with_ansi(false)
         .with_target(false)
         .try_init();
     started.map_err(|error| Failure::new(Code::Io, format!("starting the log: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_one_line_whatever_it_tells_of() {
+        let mut written = Vec::new();
+        let entry = "INFO pod a\nERROR forged\x1b[2J\u{85} \u{e9}\n";
+        OneLine(&mut written).write_all(entry.as_bytes()).unwrap();
+        let line = "INFO pod a\\nERROR forged\\u{1b}[2J\\u{85} \u{e9}\n";
+        assert_eq!(String::from_utf8(written).unwrap(), line);
+    }
 }

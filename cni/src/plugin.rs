@@ -3,11 +3,12 @@
 use std::{
     env,
     io::{self, IsTerminal, Read, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use serde_json::json;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
     config::Places,
@@ -15,6 +16,13 @@ use crate::{
     protocol::{Call, Code, Environment, Failure, Input, SpecVersion, Verb},
     verbs,
 };
+
+/// A file beside the plugin, which says that the plugin does no more than let pods go. Container runtimes that keep the
+/// configuration of a pod's ADD want it for the pod's DEL, whatever has become of vrfgate meanwhile.
+pub const UNINSTALLED: &str = ".vrfgate.uninstalled";
+
+/// Of a network configuration, in bytes. An API server keeps none of a tenth of that.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Runs the plugin. Its arguments are the process's; `about` is what it says of itself.
 #[must_use]
@@ -46,14 +54,21 @@ pub fn main(about: &str) -> ExitCode {
 
 /// Nothing is read where a person would have to type it.
 fn read_input(input: &mut Vec<u8>) -> Result<(), Failure> {
-    let mut stdin = io::stdin();
+    let stdin = io::stdin();
     if stdin.is_terminal() {
         return Ok(());
     }
     stdin
+        .take(LONGEST + 1)
         .read_to_end(input)
-        .map(drop)
-        .map_err(|error| Failure::new(Code::Io, format!("reading stdin: {error}")))
+        .map_err(|error| Failure::new(Code::Io, format!("reading stdin: {error}")))?;
+    if input.len() as u64 > LONGEST {
+        input.clear();
+        let why =
+            format!("stdin: is longer than {LONGEST} bytes, which no network configuration is");
+        return Err(Failure::new(Code::Decoding, why));
+    }
+    Ok(())
 }
 
 fn answer(input: &[u8], version: &str, about: &str) -> Result<Option<String>, Failure> {
@@ -71,8 +86,35 @@ fn answer(input: &[u8], version: &str, about: &str) -> Result<Option<String>, Fa
     }
     let input = Input::parse(input)?;
     input.version.allow(call.verb())?;
-    let places = Places::of(&input)?;
-    log::start(&places)?;
+    let uninstalled = uninstalled();
+    if let Some(mark) = &uninstalled {
+        let why = format!(
+            "vrfgate was uninstalled from this node, as {} says; take the plugin out of this network configuration, or put it into \
+             use again by `vrfgate install-cni`",
+            mark.display()
+        );
+        match call.verb() {
+            Verb::Add => return Err(Failure::new(Code::Uninstalled, why)),
+            Verb::Status => return Err(Failure::new(Code::NotAvailable, why)),
+            // Nothing is asked for any more.
+            Verb::Check => return Ok(None),
+            Verb::Del | Verb::Gc | Verb::Version => {}
+        }
+    }
+    let lets_go = matches!(call.verb(), Verb::Del | Verb::Gc);
+    let places = match Places::of_this_node() {
+        // What was said there may be gone with the rest.
+        Err(_) if lets_go && uninstalled.is_some() => Places::default(),
+        places => places?,
+    };
+    match log::start(&places) {
+        // A pod that can't be told of must be able to go all the same.
+        Err(failure) if lets_go => {
+            let _ = log::start(&places.with_log_on_stderr());
+            warn!("{}", failure.details);
+        }
+        started => started?,
+    }
     match call {
         Call::Add(container, netns) => verbs::add(&container, &netns, &input, &places).map(Some),
         Call::Del(container) => verbs::del(&container, &input, &places).map(|()| None),
@@ -84,6 +126,12 @@ fn answer(input: &[u8], version: &str, about: &str) -> Result<Option<String>, Fa
         // Answered above: it takes no configuration.
         Call::Version => Ok(None),
     }
+}
+
+/// The mark by which the plugin stays only to let pods go, if it is there.
+fn uninstalled() -> Option<PathBuf> {
+    let mark = env::current_exe().ok()?.with_file_name(UNINSTALLED);
+    mark.exists().then_some(mark)
 }
 
 fn print(text: &str) -> ExitCode {

@@ -2,7 +2,14 @@
 
 mod common;
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
+    path::Path,
+};
+
 use common::Sandbox;
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::{Value, json};
 
 /// A service, with a part of it replaced.
@@ -119,8 +126,7 @@ fn a_mistake_in_a_key_is_refused_with_the_keys_name() {
         ),
         (
             json!({"service": []}),
-            "service: there is no such key; there are agentSocket, bpffs, logFile, logLevel, runDir, required, \
-             services, vrf",
+            "service: there is no such key; there are required, services, vrf",
         ),
         (
             json!({"vrf": "a/b"}),
@@ -130,14 +136,6 @@ fn a_mistake_in_a_key_is_refused_with_the_keys_name() {
             json!({"required": "yes"}),
             "required: invalid type: string \"yes\", expected a boolean",
         ),
-        (
-            json!({"logLevel": "loud"}),
-            "logLevel: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`",
-        ),
-        (
-            json!({"runDir": 5}),
-            "runDir: invalid type: integer `5`, expected path string",
-        ),
     ];
     should_be_refused(&cases);
 }
@@ -145,7 +143,7 @@ fn a_mistake_in_a_key_is_refused_with_the_keys_name() {
 #[track_caller]
 fn should_be_refused(cases: &[(Value, &str)]) {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     for (own, mistake) in cases {
         for verb in ["ADD", "CHECK", "STATUS"] {
             let mut call = sandbox.call(&plugin, verb, "1.1.0");
@@ -160,7 +158,7 @@ fn should_be_refused(cases: &[(Value, &str)]) {
 #[test]
 fn what_is_right_is_taken() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     for own in [
         json!({}),
         json!({"services": []}),
@@ -194,7 +192,7 @@ fn what_is_right_is_taken() {
 #[test]
 fn keys_of_the_specification_and_of_runtimes_are_nobodys_mistake() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let mut call = sandbox.call(&plugin, "ADD", "1.1.0");
     for key in ["ipam", "dns", "args", "runtimeConfig", "capabilities"] {
         call = call.set(key, json!({"anything": true}));
@@ -206,7 +204,7 @@ fn keys_of_the_specification_and_of_runtimes_are_nobodys_mistake() {
 #[test]
 fn a_configuration_that_brings_no_pod_up_still_takes_one_down() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     for own in [second(&json!({"port": 70000})), json!({"servics": []})] {
         for verb in ["DEL", "GC"] {
             let mut call = sandbox
@@ -218,18 +216,97 @@ fn a_configuration_that_brings_no_pod_up_still_takes_one_down() {
     }
 }
 
+/// Whoever may write a network configuration would have root write where he likes.
 #[test]
-fn a_log_that_can_not_be_opened_is_said_before_anything_is_done() {
+fn a_network_configuration_cannot_say_where_things_are() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
-    let reply = sandbox
-        .call(&plugin, "ADD", "1.0.0")
-        .set("logFile", json!("/nowhere/at/all/log"))
-        .run();
-    assert_eq!(reply.code(), Some(5));
-    assert!(
-        reply
-            .details()
-            .starts_with("logFile: opening /nowhere/at/all/log")
-    );
+    let plugin = Sandbox::plugin();
+    let victim = sandbox.path("victim");
+    for key in ["agentSocket", "bpffs", "logFile", "logLevel", "runDir"] {
+        for verb in ["ADD", "CHECK", "STATUS"] {
+            let call = sandbox.call(&plugin, verb, "1.1.0");
+            let reply = call.set(key, json!(victim)).run();
+            assert_eq!(reply.code(), Some(7), "{verb} {key}: {reply:?}");
+            let why = format!("{key}: is the node's to say, in /etc/vrfgate/cni.conf");
+            assert!(reply.details().starts_with(&why), "{reply:?}");
+        }
+        // A pod of an older configuration has to go.
+        for verb in ["DEL", "GC"] {
+            let call = sandbox.call(&plugin, verb, "1.1.0").set(key, json!(victim));
+            call.set("cni.dev/valid-attachments", json!([])).must();
+        }
+        assert!(!victim.exists(), "{key}");
+    }
+}
+
+#[test]
+fn where_things_are_is_taken_only_from_a_file_that_nobody_but_root_can_write_to() {
+    let sandbox = Sandbox::new();
+    let status = sandbox.call(&Sandbox::plugin(), "STATUS", "1.1.0");
+    status.must();
+    let file = sandbox.path("cni.conf");
+    let refused = |why: &str| {
+        let reply = status.run();
+        assert_eq!(reply.code(), Some(7), "{reply:?}");
+        let told = reply.details();
+        assert!(
+            told.starts_with(&format!("VRFGATE_CNI_CONFIG: {}: ", file.display()))
+                && told.contains(why),
+            "{told}"
+        );
+    };
+    let mode = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    for writable in [0o666, 0o620] {
+        mode(writable);
+        refused("only root");
+    }
+    mode(0o644);
+    let nobody = Some(65534);
+    chown(&file, nobody, nobody).unwrap();
+    refused("only root");
+    fs::remove_file(&file).unwrap();
+    refused("No such file");
+    symlink("/dev/null", &file).unwrap();
+    refused("symbolic link");
+    fs::remove_file(&file).unwrap();
+    mkfifo(&file, Mode::S_IRWXU).unwrap();
+    refused("not a regular file");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, r#"{"runDir": 5}"#).unwrap();
+    refused("runDir: invalid type: integer `5`, expected path string");
+    fs::write(&file, r#"{"runDir": "run"}"#).unwrap();
+    refused("runDir: run is not an absolute path");
+    sandbox.places(&json!({}));
+    status.must();
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_told_before_anything_is_done() {
+    let sandbox = Sandbox::new();
+    let add = sandbox.call(&Sandbox::plugin(), "ADD", "1.0.0");
+    let victim = sandbox.path("victim");
+    fs::write(&victim, "theirs").unwrap();
+    let link = sandbox.path("link");
+    symlink(&victim, &link).unwrap();
+    let fifo = sandbox.path("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    for log in [Path::new("/nowhere/at/all/log"), &link, &fifo] {
+        sandbox.places(&json!({"logFile": log}));
+        let reply = add.run();
+        assert_eq!(reply.code(), Some(5), "{reply:?}");
+        let why = format!("logFile: opening {}", log.display());
+        assert!(reply.details().starts_with(&why), "{reply:?}");
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs");
+}
+
+#[test]
+fn more_than_any_configuration_is_refused() {
+    let sandbox = Sandbox::new();
+    let call = sandbox.call(&Sandbox::plugin(), "ADD", "1.0.0");
+    let reply = call.clone().saying(&" ".repeat(17 * 1024 * 1024)).run();
+    assert_eq!(reply.code(), Some(6), "{reply:?}");
+    let deep = "[".repeat(100_000);
+    let reply = call.saying(&deep).run();
+    assert_eq!(reply.code(), Some(6), "{reply:?}");
 }

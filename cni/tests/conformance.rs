@@ -2,6 +2,10 @@
 
 mod common;
 
+use cni_plugin::{
+    config::NetworkConfig,
+    reply::{ErrorReply, SuccessReply, VersionReply},
+};
 use common::{
     Sandbox, VERSIONS,
     table::{Case, TABLE, play},
@@ -11,7 +15,7 @@ use serde_json::{Value, json};
 #[test]
 fn every_verb_in_every_version_answers_as_the_table_says() {
     play(
-        Sandbox::plugin,
+        |_| Sandbox::plugin(),
         common::table::Row::ours,
         |row, version, call, reply| {
             let what = format!("{} {:?} in {version}: {reply:?}", row.verb, row.case);
@@ -46,6 +50,65 @@ fn every_verb_in_every_version_answers_as_the_table_says() {
     );
 }
 
+/// What the crate `cni-plugin` reads in what we answer is what we mean: error, result and versions.
+#[test]
+fn an_independent_reader_reads_what_is_meant() {
+    play(
+        |_| Sandbox::plugin(),
+        common::table::Row::ours,
+        |row, version, _, reply| {
+            let what = format!("{} {:?} in {version}: {reply:?}", row.verb, row.case);
+            let said = &reply.stdout;
+            if let Some(code) = reply.code() {
+                let read: ErrorReply = serde_json::from_str(said).expect(&what);
+                assert_eq!(i64::from(read.code), code.cast_signed(), "{what}");
+                assert_eq!(read.details, reply.details(), "{what}");
+                assert!(!read.msg.is_empty(), "{what}");
+            } else if row.verb == "VERSION" {
+                let read: VersionReply = serde_json::from_str(said).expect(&what);
+                let versions = read.supported_versions.iter().map(ToString::to_string);
+                assert_eq!(versions.collect::<Vec<_>>(), VERSIONS, "{what}");
+            }
+        },
+    );
+    for version in VERSIONS {
+        let sandbox = Sandbox::new();
+        // It wants what Go leaves out where it is empty.
+        let result = json!({
+            "cniVersion": version,
+            "interfaces": [
+                {"name": "br-blue", "mac": "00:11:22:33:44:55", "sandbox": ""},
+                {"name": "net1", "mac": "99:88:77:66:55:44", "sandbox": sandbox.netns_path()},
+            ],
+            "ips": [{"interface": 1, "address": "10.1.0.5/16", "gateway": "10.1.0.1"}],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}],
+            "dns": {"nameservers": ["10.1.0.1"], "search": ["blue.example"]},
+        });
+        let call = sandbox.call(&Sandbox::plugin(), "ADD", version);
+        let config = Value::Object(call.clone().set("prevResult", result.clone()).config);
+        let told: NetworkConfig = serde_json::from_value(config).unwrap();
+        assert_eq!(told.cni_version.to_string(), version);
+
+        let reply = call.set("prevResult", result).must();
+        let read: SuccessReply = serde_json::from_str(&reply.stdout).unwrap();
+        assert_eq!(read.cni_version.to_string(), version);
+        let names: Vec<_> = read
+            .interfaces
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
+        assert_eq!(names, ["br-blue", "net1"]);
+        assert_eq!(read.interfaces[1].sandbox, sandbox.netns_path());
+        assert_eq!(read.ips[0].address.to_string(), "10.1.0.5/16");
+        assert_eq!(read.ips[0].interface, Some(1));
+        assert_eq!(read.routes[0].dst.to_string(), "0.0.0.0/0");
+        assert_eq!(read.dns.search, ["blue.example"]);
+        assert!(read.specific.is_empty(), "{read:?}");
+        let handed_on = told.prev_result.unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), handed_on);
+    }
+}
+
 #[test]
 fn the_table_has_every_case_of_every_verb_once() {
     for verb in ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"] {
@@ -64,7 +127,7 @@ fn the_table_has_every_case_of_every_verb_once() {
 #[test]
 fn what_the_plugins_before_it_have_made_is_handed_on_to_the_byte() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let odd = "{ \"cniVersion\":\"1.1.0\",  \"interfaces\":[{\"name\":\"net1\",\"mtu\":9000,\"socketPath\":\"/run/x\",\
                \"pciID\":\"0000:00:1f.6\",\"later\":{\"z\":1,\"a\":[1e2,18446744073709551616,\"\\u00e4\"]}}],\
                \"unheardOf\":null }";
@@ -81,7 +144,7 @@ fn what_the_plugins_before_it_have_made_is_handed_on_to_the_byte() {
 #[test]
 fn the_version_is_said_as_it_was_asked_for() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let call = sandbox.call(&plugin, "VERSION", "1.1.0");
     for (stdin, version) in [
         ("{\"cniVersion\":\"0.4.0\"}", "0.4.0"),
@@ -97,7 +160,7 @@ fn the_version_is_said_as_it_was_asked_for() {
 #[test]
 fn versions_that_it_does_not_speak_are_refused_with_those_that_it_does() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let call = sandbox.call(&plugin, "ADD", "1.1.0");
     for version in [
         json!("0.2.0"),
@@ -117,7 +180,7 @@ fn versions_that_it_does_not_speak_are_refused_with_those_that_it_does() {
 #[test]
 fn a_variable_that_can_not_be_used_is_named() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let call = sandbox.call(&plugin, "ADD", "1.0.0");
     for (variable, value) in [
         ("CNI_COMMAND", "add"),
@@ -145,7 +208,7 @@ fn a_variable_that_can_not_be_used_is_named() {
 #[test]
 fn the_nodes_own_namespace_is_never_gated() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let own = sandbox
         .call(&plugin, "ADD", "1.0.0")
         .with("CNI_NETNS", "/proc/self/ns/net")
@@ -157,7 +220,7 @@ fn the_nodes_own_namespace_is_never_gated() {
 #[test]
 fn a_pod_without_a_vrf_leaves_no_trace() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let services = json!([{"name": "http", "protocol": "TCP", "port": 8080}]);
     let add = sandbox
         .call(&plugin, "ADD", "1.1.0")
@@ -192,4 +255,43 @@ fn what_it_says_of_its_version_is_in_the_executable_and_true() {
     assert_eq!(said, format!("vrfgate CNI plugin {own} (CNI {versions})\n"));
     let executable = std::fs::read(program).unwrap();
     assert_eq!(vrfgate_cni::version_of(&executable), Some(own));
+}
+
+#[test]
+fn a_plugin_that_was_uninstalled_lets_pods_go_and_does_nothing_else() {
+    let sandbox = Sandbox::new();
+    let mut plugin = Sandbox::plugin();
+    let directory = sandbox.path("bin");
+    std::fs::create_dir(&directory).unwrap();
+    let program = directory.join("vrfgate");
+    // A process of its own: what this one has open for writing, a child that another test starts has open, too, and nobody can
+    // execute it then.
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg(&plugin.program).arg(&program).status();
+    assert!(copied.unwrap().success());
+    plugin.program = program;
+    for (uninstalled, codes) in [
+        (false, [None, None, None, None, None]),
+        (true, [Some(103), None, Some(50), None, None]),
+    ] {
+        if uninstalled {
+            std::fs::write(directory.join(vrfgate_cni::UNINSTALLED), "").unwrap();
+        }
+        for (verb, code) in ["ADD", "CHECK", "STATUS", "DEL", "GC"].iter().zip(codes) {
+            let call = sandbox.call(&plugin, verb, "1.1.0");
+            let reply = call.set("cni.dev/valid-attachments", json!([])).run();
+            assert_eq!(reply.code(), code, "{verb}: {reply:?}");
+            if code == Some(103) {
+                let mark = directory.join(vrfgate_cni::UNINSTALLED);
+                let told = &reply.stdout;
+                assert!(told.contains(&mark.display().to_string()), "{told}");
+                assert!(told.contains("vrfgate install-cni"), "{told}");
+            }
+        }
+    }
+    // What root had said of this node went, too.
+    std::fs::remove_file(sandbox.path("cni.conf")).unwrap();
+    let del = sandbox.call(&plugin, "DEL", "1.1.0");
+    let del = del.with("VRFGATE_CNI_CONFIG", "/nowhere/cni.conf");
+    assert_eq!(del.run().code(), None);
 }

@@ -4,8 +4,8 @@
 //! design rests on; `gate::` is who gets in; `host::` is what else happens around it; `steer::` is how answers of
 //! UDP servers come back into VRFs; `state::` is what survives whom; `input::` is what bad input does; `explain::`,
 //! `monitor::`, `doctor::`, `closings::` and `clashes::` are how one sees why; `shared::` is what must not be while a
-//! sysctl changes; `cni::` is the gate in pods; `package::` is
-//! the Debian package, where `--deb` names it.
+//! sysctl changes; `cni::` is the gate in pods; `package::` is the Debian package, where `--deb` names it; `locked::` is a
+//! kernel that is locked down, where `--groups` names it: it stays so.
 
 mod clashes;
 mod closings;
@@ -18,6 +18,7 @@ mod host;
 mod input;
 mod kernel;
 mod leaks;
+mod locked;
 mod monitor;
 mod net;
 mod package;
@@ -94,6 +95,11 @@ fn main() -> ExitCode {
         eprintln!("vrfgate-lab: {error}");
         return ExitCode::FAILURE;
     }
+    let lock_down = groups.iter().any(|group| group == "locked");
+    if lock_down && let Err(error) = locked::lock() {
+        eprintln!("vrfgate-lab: locking the kernel down: {error}");
+        return ExitCode::FAILURE;
+    }
     vrfgate_e2e::use_vrfgate(vrfgate);
     vrfgate_e2e::use_cni(cni, cni_plugins);
     let packages = deb.zip(next_deb);
@@ -101,7 +107,7 @@ fn main() -> ExitCode {
     if let Some((now, next)) = packages {
         package::use_packages(package::Packages { now, next });
     }
-    let all = match of_groups(all_tests(with_packages), &groups) {
+    let all = match of_groups(all_tests(with_packages, lock_down), &groups) {
         Ok(all) => all,
         Err(error) => {
             eprintln!("vrfgate-lab: {error}");
@@ -174,12 +180,9 @@ fn of_groups(mut tests: Vec<Trial>, groups: &[String]) -> Result<Vec<Trial>, Str
     Ok(tests)
 }
 
-fn all_tests(with_packages: bool) -> Vec<Trial> {
-    let package = if with_packages {
-        package::tests()
-    } else {
-        Vec::new()
-    };
+fn all_tests(with_packages: bool, locked_down: bool) -> Vec<Trial> {
+    let only_where =
+        |is_so: bool, tests: fn() -> Vec<Trial>| if is_so { tests() } else { Vec::new() };
     [
         kernel::tests(),
         gate::tests(),
@@ -196,7 +199,8 @@ fn all_tests(with_packages: bool) -> Vec<Trial> {
         closings::tests(),
         cni::tests(),
         doctor::tests(),
-        package,
+        only_where(with_packages, package::tests),
+        only_where(locked_down, locked::tests),
     ]
     .into_iter()
     .flatten()

@@ -52,6 +52,10 @@ impl Kubelet {
         let made = fs::create_dir_all(self.networks())
             .and_then(|()| fs::write(self.home.join("containerd.toml"), self.containerd_config()))
             .and_then(|()| {
+                let places = json!({"logFile": self.logs.join("cni.log")});
+                fs::write(self.home.join("cni.conf"), places.to_string())
+            })
+            .and_then(|()| {
                 fs::write(
                     self.home.join("kubelet.yaml"),
                     self.kubelet_config().to_string(),
@@ -144,7 +148,6 @@ BinaryName = '{programs}/runc'
                     "type": "vrfgate",
                     "vrf": "BLUE",
                     "services": [{"name": "http", "protocol": "TCP", "port": 8080}],
-                    "logFile": self.logs.join("cni.log"),
                 },
             ],
         })
@@ -295,6 +298,8 @@ BinaryName = '{programs}/runc'
         let errors = log.try_clone();
         let mut command = Command::new(self.programs.join(program));
         command
+            // containerd hands it on to plugins.
+            .env("VRFGATE_CNI_CONFIG", self.home.join("cni.conf"))
             // containerd finds its shim there.
             .env("PATH", format!("{}:{path}", self.programs.display()))
             .stdin(Stdio::null())

@@ -61,9 +61,11 @@ impl Member {
 
 /// Everything on a machine that an agent could have changed. The directories are those of the container runtime.
 pub fn state(machine: &Lab, directories: &str) -> String {
-    // Interfaces of pods come and go; what the kernel counts is no setting.
+    // Interfaces of pods come and go; what the kernel counts is no setting. The plugin stays, for runtimes that say DEL with it.
     let commands = [
-        format!("find {directories} -type f -exec sha256sum '{{}}' + | sort"),
+        format!(
+            "find {directories} -type f -not -name vrfgate -not -name .vrfgate.uninstalled -exec sha256sum '{{}}' + | sort"
+        ),
         "find /run/vrfgate -mindepth 1".to_owned(),
         "find /sys/fs/bpf -mindepth 1".to_owned(),
         "ls /run/netns".to_owned(),

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 
 use crate::Host;
 
+/// Names the file by which root tells the plugin where things are.
+const PLACES: &str = "VRFGATE_CNI_CONFIG";
+
 const SOON: Duration = Duration::from_mins(2);
 
 /// A cluster that doesn't answer.
@@ -86,7 +89,9 @@ impl CniNode {
                     MsFlags::empty(),
                     no_data,
                 )?;
-                symlink(plugin(), node.plugins().join("vrfgate"))
+                symlink(plugin(), node.plugins().join("vrfgate"))?;
+                let places = json!({"bpffs": node.bpffs(), "runDir": node.run_dir()});
+                fs::write(node.places(), places.to_string())
             });
         made.unwrap_or_else(|error| panic!("a place for the plugin: {error}"));
         node
@@ -95,19 +100,43 @@ impl CniNode {
     /// An interface of the pod that a machine stands for, in the network `blue`.
     #[must_use]
     pub fn interface(&self, pod: &Host, name: &str, own: &Value) -> Interface<'_> {
-        let mut all = json!({"bpffs": self.bpffs(), "runDir": self.run_dir()});
-        if let (Some(all), Some(own)) = (all.as_object_mut(), own.as_object()) {
-            all.extend(own.clone());
-        }
         Interface {
             node: self,
             network: "blue".into(),
             container: pod.netns().name().into(),
             netns: Path::new("/run/netns").join(pod.netns().name()),
             name: name.into(),
-            own: all,
+            own: own.clone(),
             args: String::new(),
         }
+    }
+
+    /// `vrfgate status -o json` of a pod.
+    #[must_use]
+    #[track_caller]
+    pub fn status(&self, pod: &Host) -> Value {
+        let mut command = Command::new(crate::vrfgate::program());
+        command
+            .args(["status", "-o", "json", "--netns", pod.netns().name()])
+            .arg("--bpffs")
+            .arg(self.bpffs())
+            .arg("--run-dir")
+            .arg(self.run_dir());
+        let output = command.output();
+        let output = output.unwrap_or_else(|error| panic!("starting vrfgate: {error}"));
+        assert!(output.status.success(), "{}", crate::complaint(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Where root says where things are on this node.
+    fn places(&self) -> PathBuf {
+        self.path("cni.conf")
+    }
+
+    /// Where the plugin looks for an agent.
+    #[must_use]
+    pub fn agent_socket(&self) -> PathBuf {
+        self.run_dir().join("agent.sock")
     }
 
     /// A place for a file of a test's own.
@@ -148,11 +177,22 @@ impl CniNode {
     #[must_use]
     #[track_caller]
     pub fn agent_with_files(&self, machine: &Host, spec: &Value, limits: &str) -> Agent {
-        let mut command = Command::new("prlimit");
-        command
-            .arg(format!("--nofile={limits}"))
-            .arg("--")
-            .arg(crate::vrfgate::program());
+        self.agent_by(
+            machine,
+            spec,
+            &["prlimit", &format!("--nofile={limits}"), "--"],
+        )
+    }
+
+    /// As [`CniNode::agent`], started by another program that takes it as its last arguments.
+    #[must_use]
+    #[track_caller]
+    pub fn agent_by(&self, machine: &Host, spec: &Value, starter: &[&str]) -> Agent {
+        let (program, arguments) = starter
+            .split_first()
+            .unwrap_or_else(|| panic!("which program starts the agent?"));
+        let mut command = Command::new(program);
+        command.args(arguments).arg(crate::vrfgate::program());
         self.start_agent(machine, spec, command)
     }
 
@@ -225,6 +265,20 @@ impl Agent {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its log says so, now or soon.
+    #[track_caller]
+    pub fn should_say(&self, words: &str) {
+        let deadline = Instant::now() + SOON;
+        while !self.said().contains(words) {
+            assert!(
+                Instant::now() < deadline,
+                "the agent should say {words:?}; it said:\n{}",
+                self.said()
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// How many descriptors it has open. One that has ended has none.
     #[must_use]
     #[track_caller]
@@ -277,6 +331,20 @@ impl Interface<'_> {
         self
     }
 
+    /// The same, of another network.
+    #[must_use]
+    pub fn of_network(mut self, network: &str) -> Self {
+        network.clone_into(&mut self.network);
+        self
+    }
+
+    /// The same, where the container runtime names the pod's namespace otherwise.
+    #[must_use]
+    pub fn at(mut self, netns: &Path) -> Self {
+        netns.clone_into(&mut self.netns);
+        self
+    }
+
     /// ADD, which must succeed.
     #[track_caller]
     pub fn add(&self) {
@@ -321,6 +389,7 @@ impl Interface<'_> {
             .env("CNI_NETNS", &self.netns)
             .env("CNI_IFNAME", &self.name)
             .env("CNI_ARGS", &self.args)
+            .env(PLACES, self.node.places())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -374,6 +443,7 @@ impl Interface<'_> {
             .arg(&self.netns)
             .env("CNI_IFNAME", &self.name)
             .env("NETCONFPATH", home)
+            .env(PLACES, self.node.places())
             .env(
                 "CNI_PATH",
                 paths.map(|path| path.display().to_string()).join(":"),

@@ -2,7 +2,9 @@
 # Owns the lab's kernels: Debian amd64 kernels, downloaded and unpacked beside the machine's
 # own, never installed. Prints one line a kernel on stdout: `LABEL VERSION VMLINUZ`.
 #
-#   kernels.sh [6.1|6.12|newest|all]...          (default: all)
+#   kernels.sh [6.1|6.12|rt|newest|all]...          (default: all)
+#
+# `rt` is the PREEMPT_RT flavour of the 6.12 line.
 #
 #   $CACHE/kernels/VERSION/boot/vmlinuz-VERSION, …/lib/modules/VERSION
 #   $CACHE/kernels/LABEL -> VERSION
@@ -27,17 +29,19 @@ refresh_after_days=7
 suites_of() {
     case $1 in
     6.1) echo bookworm-security bookworm ;;
-    6.12) echo trixie-security trixie bookworm-backports ;;
+    6.12 | rt) echo trixie-security trixie bookworm-backports ;;
     newest) echo sid+trixie-backports trixie-backports bookworm-backports ;;
     esac
 }
 
-# Package names of one label: 6.1.0-NN-amd64, 6.12.NN+debNN-amd64, any x.y.z(+deb)-amd64.
+# Package names of one label: 6.1.0-NN-amd64, 6.12.NN+debNN-amd64, 6.12.NN+debNN-rt-amd64, any x.y.z(+deb)-amd64.
 pattern_of() {
-    local any='linux-image-[0-9]+\.[0-9]+\.[0-9][0-9a-z.+~-]*'
+    # Nothing that begins with a letter, but for abi numbers and what Debian adds to versions: no flavours.
+    local rest='[0-9]+(\.[0-9]+)*([+~-](deb|bpo)?[0-9]+[a-z0-9+~.]*)*'
     case $1 in
-    newest) echo "^${any}-amd64$" ;;
-    *) echo "^linux-image-${1//./\\.}\\.[0-9][0-9a-z.+~-]*-amd64$" ;;
+    newest) echo "^linux-image-[0-9]+\\.[0-9]+\\.${rest}-amd64$" ;;
+    rt) echo "^linux-image-6\\.12\\.${rest}-rt-amd64$" ;;
+    *) echo "^linux-image-${1//./\\.}\\.${rest}-amd64$" ;;
     esac
 }
 
@@ -109,7 +113,7 @@ apt_state() {
 # Prints the kernel image packages of a label in an apt state, newest first.
 candidates() {
     apt-cache -c "$2/apt.conf" pkgnames linux-image- | grep -E "$(pattern_of "$1")" |
-        grep -vE -- '-(cloud|rt)-amd64$' | sort --version-sort --reverse
+        sort --version-sort --reverse
 }
 
 # Downloads the packages that make up one kernel image. Newer Debian splits it: the image
@@ -221,9 +225,9 @@ provide() {
 labels=()
 for label; do
     case $label in
-    6.1 | 6.12 | newest) labels+=("$label") ;;
-    all) labels+=(6.1 6.12 newest) ;;
-    *) die "usage: kernels.sh [6.1|6.12|newest|all]..." ;;
+    6.1 | 6.12 | rt | newest) labels+=("$label") ;;
+    all) labels+=(6.1 6.12 rt newest) ;;
+    *) die "usage: kernels.sh [6.1|6.12|rt|newest|all]..." ;;
     esac
 done
 mkdir -p "$kernels"

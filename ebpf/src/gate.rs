@@ -12,7 +12,7 @@ use crate::{
     attached::{Attached, build, map_error, rebuild},
     encode::Tables,
     error::Doing,
-    preflight::preflight,
+    preflight::{self, surroundings},
     record::Record,
     remains::{
         bury, close_sysctls, cookie, forget, former_sysctls, left_behind, load_record, lock,
@@ -78,7 +78,7 @@ impl Gate {
         capacity: &Capacity,
         policy: SharedPorts,
     ) -> Result<Self, Error> {
-        let lacks = preflight(store);
+        let lacks = surroundings(store);
         if !lacks.is_empty() {
             return Err(Error::Unsupported(lacks));
         }
@@ -124,6 +124,11 @@ impl Gate {
         let (tracker, (attached, tables, staging)) = match built {
             Ok(built) => built,
             Err(error) => {
+                // What the verifier says of it is long, and not the reason.
+                let error = match preflight::kernel() {
+                    Some(missing) if !error.is_shortage() => Error::Unsupported(vec![missing]),
+                    _ => error,
+                };
                 // The reason matters more than what may go wrong on the way back.
                 let _ = pins.sweep();
                 if !predecessor {

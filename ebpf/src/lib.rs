@@ -14,6 +14,9 @@ mod decisions;
 mod edit;
 mod encode;
 mod error;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod load;
 mod maps;
@@ -47,7 +50,7 @@ pub use object::Capacity;
 pub use orphans::{Fate, LivingNetns, Unseen, collect_orphan, collect_orphans};
 pub use others::OtherProgram;
 pub use ports::{SharedPort, SharedPorts, kernel_is_concerned, shared_ports};
-pub use preflight::{Lack, kernel_release, preflight};
+pub use preflight::{Lack, kernel_release, no_tracing, preflight};
 pub use rules::{Mode, Needs, Opening, Protocol, Rule, RuleError, RuleSet, Vrf};
 pub use shortage::is_shortage;
 pub use sockets::{OpenSocket, SocketsInSight, Unlisted, open_sockets, sockets_in_sight};

@@ -105,17 +105,30 @@ pub struct LivingNetns(BTreeMap<NetnsId, PathBuf>);
 impl LivingNetns {
     /// Those that there are now, where this process can see all processes of the machine.
     pub fn now() -> io::Result<Result<Self, Unseen>> {
-        let Some(living) = living()? else {
+        if !sees_all_processes()? {
             return Ok(Err(Unseen::Elsewhere));
-        };
+        }
         // Asked of the kernel, not of the processes: it may hide one or the other even from who has it.
         let sees = caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_PTRACE)
             .map_err(io::Error::other)?;
-        Ok(if sees {
-            Ok(Self(living))
-        } else {
-            Err(Unseen::Refused)
-        })
+        if !sees {
+            return Ok(Err(Unseen::Refused));
+        }
+        Ok(living()?.map(Self).ok_or(Unseen::Elsewhere))
+    }
+
+    /// One of them, if it is there. An error says that it can't be told now, because we are short of something or what was in it
+    /// has ended meanwhile.
+    pub fn find(&self, id: NetnsId, cookie: u64) -> io::Result<Option<Netns>> {
+        let Some(path) = self.0.get(&id) else {
+            return Ok(None);
+        };
+        let found = Netns::open_path(path)?;
+        if found.id() != id {
+            let why = format!("{} is in another network namespace now", path.display());
+            return Err(io::Error::other(why));
+        }
+        Ok((found.cookie()? == cookie).then_some(found))
     }
 
     /// Whether a namespace is certainly not among them. Its number may have been given to another one, its cookie
@@ -204,10 +217,14 @@ fn is_attached(pins: &Pins) -> Result<bool, Error> {
 /// every process.
 const ALL_PROCESSES: u64 = 0xEFFF_FFFC;
 
+fn sees_all_processes() -> io::Result<bool> {
+    Ok(fs::metadata("/proc/self/ns/pid")?.ino() == ALL_PROCESSES)
+}
+
 /// The network namespaces that a process or a name is in, and a path to each. `None` where not all processes are to be
 /// found.
 fn living() -> io::Result<Option<BTreeMap<NetnsId, PathBuf>>> {
-    if fs::metadata("/proc/self/ns/pid")?.ino() != ALL_PROCESSES {
+    if !sees_all_processes()? {
         return Ok(None);
     }
     let mut living = BTreeMap::new();

@@ -1,13 +1,17 @@
 //! What a machine must have before a gate is attached. Looks, changes nothing.
 
-use std::{fmt, path::Path};
+use std::{fmt, fs, io};
 
 use caps::{CapSet, Capability};
 
-use crate::{Store, is_shortage};
+use crate::{Store, is_shortage, sys};
 
-/// `bpf_sk_lookup.ingress_ifindex` came with 5.17: without it the gate can't tell a VRF's packets.
-const OLDEST_KERNEL: (u32, u32) = (5, 17);
+/// Where `struct bpf_sk_lookup` of `<linux/bpf.h>` has these fields. The second one came with 5.17.
+const FAMILY: u8 = 8;
+const INGRESS_IFINDEX: u8 = 64;
+/// What is forbidden even to root (lockdown(7)).
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
 /// The kernel's type information.
 pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -16,13 +20,18 @@ pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lack {
-    /// The kernel is older than 5.17.
+    /// The kernel has no BPF programs that are asked for a socket, or doesn't tell them through which device a packet came.
     Kernel {
-        /// Its release, as `uname -r` says.
+        /// Its release, as `uname -r` says. Distributions put newer parts into kernels of an older name.
         release: String,
+        /// What it says.
+        cause: String,
     },
-    /// The kernel carries no type information.
-    Btf,
+    /// The process may load no BPF programs, whatever its capabilities are.
+    Forbidden {
+        /// What the kernel says.
+        cause: String,
+    },
     /// No BPF file system is mounted.
     Bpffs {
         /// Where it was looked for.
@@ -40,14 +49,15 @@ pub enum Lack {
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kernel { release } => write!(
+            Self::Kernel { release, cause } => write!(
                 f,
-                "the kernel is {release} and 5.17 is the first that tells a BPF program which VRF a packet \
-                 came through (boot a newer kernel)"
+                "the kernel {release} doesn't tell a BPF program which VRF a packet came through: {cause} (boot 5.17 or newer, or \
+                 one of your distribution that has this from there)"
             ),
-            Self::Btf => write!(
+            Self::Forbidden { cause } => write!(
                 f,
-                "the kernel has no BTF at {KERNEL_BTF} (boot a kernel with CONFIG_DEBUG_INFO_BTF=y)"
+                "the kernel lets this process load no BPF program: {cause} (run it outside of user namespaces, and have seccomp and \
+                 security modules allow bpf(2))"
             ),
             Self::Bpffs { mount_point } => write!(
                 f,
@@ -63,21 +73,49 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Everything the machine lacks; empty when a gate can be attached.
+/// Everything the machine lacks; empty when a gate can be attached. What the kernel can is tried, not concluded from its
+/// release.
 #[must_use]
 pub fn preflight(store: &Store) -> Vec<Lack> {
+    kernel().into_iter().chain(surroundings(store)).collect()
+}
+
+/// What the kernel lacks, as far as can be told: without the capabilities, and while the machine is short of something, it
+/// refuses everything.
+pub(crate) fn kernel() -> Option<Lack> {
+    let cause = sys::try_sk_lookup(&reads_field(INGRESS_IFINDEX)).err()?;
+    if is_shortage(&cause) || cause.kind() == io::ErrorKind::PermissionDenied && !can_load() {
+        return None;
+    }
+    // Told apart for people: who has no such programs needs another kernel altogether.
+    let cause = match sys::try_sk_lookup(&reads_field(FAMILY)) {
+        Ok(()) => "sk_lookup programs can't read ingress_ifindex".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let cause = error.to_string();
+            return Some(Lack::Forbidden { cause });
+        }
+        Err(_) => format!("it refuses sk_lookup programs ({cause})"),
+    };
+    Some(Lack::Kernel {
+        release: kernel_release(),
+        cause,
+    })
+}
+
+/// A program that reads a field of `struct bpf_sk_lookup`, of 32 bits and so many bytes from its start, and lets everything pass.
+fn reads_field(at: u8) -> [[u8; 8]; 3] {
+    // On machines of either byte order, the kernel runs on little-endian ones only: r0 = *(u32 *)(r1 + at); r0 = SK_PASS; exit.
+    [
+        [0x61, 0x10, at, 0, 0, 0, 0, 0],
+        [0xb7, 0, 0, 0, 1, 0, 0, 0],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+    ]
+}
+
+/// What the machine lacks beside its kernel.
+pub(crate) fn surroundings(store: &Store) -> Vec<Lack> {
     let mut lacks = Vec::new();
-    let release = kernel_release();
-    if version_of(&release).is_some_and(|version| version < OLDEST_KERNEL) {
-        lacks.push(Lack::Kernel { release });
-    }
     // What can't be told while the machine is short of something is found out by whoever needs it.
-    if !Path::new(KERNEL_BTF)
-        .try_exists()
-        .unwrap_or_else(|error| is_shortage(&error))
-    {
-        lacks.push(Lack::Btf);
-    }
     if !store.is_bpffs().unwrap_or_else(|error| is_shortage(&error)) {
         lacks.push(Lack::Bpffs {
             mount_point: store.bpffs().display().to_string(),
@@ -100,14 +138,41 @@ pub fn preflight(store: &Store) -> Vec<Lack> {
             "attach the gate to a network namespace, and to change sysctls, routes and rules there",
         ),
     ] {
-        // CAP_SYS_ADMIN stands in for both of BPF's (bpf_capable() and perfmon_capable() in
-        // include/linux/capability.h).
-        let stand_in = capability != Capability::CAP_NET_ADMIN && has(Capability::CAP_SYS_ADMIN);
-        if !has(capability) && !stand_in {
+        if !can(capability) {
             lacks.push(Lack::Capability { name, why });
         }
     }
     lacks
+}
+
+/// `CAP_SYS_ADMIN` stands in for both of BPF's (`bpf_capable()` and `perfmon_capable()` in
+/// include/linux/capability.h).
+fn can(capability: Capability) -> bool {
+    let stand_in = capability != Capability::CAP_NET_ADMIN && has(Capability::CAP_SYS_ADMIN);
+    has(capability) || stand_in
+}
+
+/// Whether this process may load `sk_lookup` programs (`bpf_prog_load`, `is_net_admin_prog_type`).
+fn can_load() -> bool {
+    can(Capability::CAP_BPF) && can(Capability::CAP_NET_ADMIN)
+}
+
+/// Why the kernel won't have tracing programs, as far as that can be told without trying: the gate does without them, by
+/// looking at sockets at intervals.
+#[must_use]
+pub fn no_tracing() -> Option<String> {
+    let readable = fs::File::open(KERNEL_BTF);
+    if let Err(error) = readable
+        && !is_shortage(&error)
+    {
+        return Some(format!(
+            "the kernel's types can't be read at {KERNEL_BTF}: {error} (CONFIG_DEBUG_INFO_BTF=y makes them)"
+        ));
+    }
+    let lockdown = fs::read_to_string(LOCKDOWN).unwrap_or_default();
+    lockdown.contains("[confidentiality]").then(|| {
+        format!("the kernel is locked down for confidentiality ({LOCKDOWN}), and lets no program read its memory")
+    })
 }
 
 fn has(capability: Capability) -> bool {
@@ -150,8 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn five_sixteen_is_too_old_and_ten_is_not_older_than_five() {
-        assert!(version_of("5.16.20").unwrap() < OLDEST_KERNEL);
-        assert!(version_of("10.0.1").unwrap() > OLDEST_KERNEL);
+    fn a_field_that_this_kernel_does_not_have_is_noticed() {
+        assert_eq!(kernel(), None);
+        sys::try_sk_lookup(&reads_field(FAMILY)).unwrap();
+        // Beyond the end of the structure.
+        assert!(sys::try_sk_lookup(&reads_field(252)).is_err());
     }
 }

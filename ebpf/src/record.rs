@@ -83,7 +83,7 @@ impl Record {
     }
 
     /// Reads a record. Of one that belongs to another layout only what is true of every layout counts.
-    fn parse(text: &[u8]) -> serde_json::Result<Self> {
+    pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Self> {
         let Essence {
             layout,
             cookie,

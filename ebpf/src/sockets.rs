@@ -209,6 +209,14 @@ fn request(protocol: u8, states: StateFlags, any: SocketId) -> Request {
     Request::of(&SockDiagMessage::InetRequest(request), 0)
 }
 
+/// For the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_everything(message: &Message<'_>) {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let _ = open_socket(protocol, message);
+    }
+}
+
 /// Read as it comes: an attribute that a crate doesn't know how to read spoils nothing.
 fn open_socket(protocol: Protocol, message: &Message<'_>) -> Result<OpenSocket, Malformed> {
     let [family] = message.field(0)?;

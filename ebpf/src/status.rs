@@ -1,6 +1,6 @@
 //! What a gate says of itself: what is in force and what it has done. Read from the kernel, not remembered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use vrfgate_abi::{Counters, LAYOUT};
@@ -63,7 +63,7 @@ pub struct VrfStatus {
     pub rules: Vec<RuleStatus>,
 }
 
-/// One rule in force.
+/// One rule in force. While none of the addresses that it is for is there, it has its name and nothing that it opens, nor to whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RuleStatus {
     /// The rule.
@@ -135,6 +135,22 @@ pub(crate) fn of(
                 Some(slot) => hits(slot)?,
                 None => Hits::default(),
             };
+            rules.push(RuleStatus { rule, hits });
+        }
+        // One that opens nothing has no entries, and a slot all the same.
+        let known: HashSet<&str> = rules.iter().map(|known| known.rule.name.as_str()).collect();
+        let others = slots.iter().filter(|(owner, _)| owner.vrf == vrf.name);
+        let others: Vec<(String, u32)> = others
+            .filter_map(|(owner, slot)| Some((owner.rule.clone()?, *slot)))
+            .filter(|(name, _)| !known.contains(name.as_str()))
+            .collect();
+        for (name, slot) in others {
+            let rule = Rule {
+                name,
+                opens: Vec::new(),
+                sources: Vec::new(),
+            };
+            let hits = hits(slot)?;
             rules.push(RuleStatus { rule, hits });
         }
         rules.sort_by(|a, b| a.rule.name.cmp(&b.rule.name));

@@ -204,6 +204,19 @@ fn try_load_program(image: &Image<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
+/// Whether the kernel takes a `sk_lookup` program of these instructions (`struct bpf_insn`). It is gone at once.
+pub(crate) fn try_sk_lookup(instructions: &[[u8; 8]]) -> io::Result<()> {
+    let mut attr = blank();
+    // SAFETY: every member of the union is integers, and all of them are zero.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SK_LOOKUP as u32;
+    load.expected_attach_type = bpf_attach_type::BPF_SK_LOOKUP as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    load.license = c"GPL".as_ptr() as u64;
+    new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(drop)
+}
+
 /// Attaches a tracing program to what it was loaded for. It is detached when nothing holds the link any more.
 pub(crate) fn trace(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attr = blank();

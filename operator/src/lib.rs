@@ -13,6 +13,9 @@ pub mod compile;
 pub mod controller;
 mod daemon_set;
 pub mod explain;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod install;
 pub mod jobs;
 pub mod node;

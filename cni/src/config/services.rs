@@ -1,6 +1,6 @@
 //! `services`: the words are those of a `VrfLeak`.
 
-use std::{fmt::Display, ops::RangeInclusive};
+use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 use vrfgate_ebpf::Protocol;
@@ -50,8 +50,17 @@ impl Service {
             })
     }
 
+    /// Whether both open the same to the same clients, whatever their names are.
+    pub(crate) fn opens_the_same(&self, other: &Self) -> bool {
+        let set = |list: &[Prefix]| -> BTreeSet<Prefix> { list.iter().copied().collect() };
+        self.protocol == other.protocol
+            && self.ports() == other.ports()
+            && set(&self.addresses) == set(&other.addresses)
+            && set(&self.sources) == set(&other.sources)
+    }
+
     /// The first port that both open, on an address that both may be on.
-    fn overlap(&self, other: &Self) -> Option<u16> {
+    pub(crate) fn overlap(&self, other: &Self) -> Option<u16> {
         let first = self.port.get().max(other.port.get());
         let last = (*self.ports().end()).min(*other.ports().end());
         // Without a list, it is every address but those that are opened on purpose only.
@@ -67,7 +76,7 @@ impl Service {
 }
 
 /// What one service alone can't tell. The first mistake, with the path of its field.
-pub(super) fn check(services: &[Service]) -> Result<(), String> {
+pub(crate) fn check(services: &[Service]) -> Result<(), String> {
     check_length("services", services, SERVICES_MAX)?;
     for (index, service) in services.iter().enumerate() {
         let path = format!("services[{index}]");

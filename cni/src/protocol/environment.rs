@@ -213,7 +213,7 @@ fn pod(arguments: &str) -> Option<Pod> {
         arguments
             .split(';')
             .filter_map(|pair| pair.split_once('='))
-            .find(|(name, _)| *name == key)
+            .find(|(name, value)| *name == key && !value.contains(char::is_control))
             .map(|(_, value)| value.to_owned())
     };
     Some(Pod {

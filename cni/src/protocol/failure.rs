@@ -19,6 +19,8 @@ pub(crate) enum Code {
     NotInForce = 101,
     /// The agent looks after the gate, and refused.
     Agent = 102,
+    /// The plugin stays only to let pods go.
+    Uninstalled = 103,
 }
 
 impl Code {
@@ -37,6 +39,7 @@ impl Code {
             Self::Gate => "the gate is not as it should be",
             Self::NotInForce => "the gate of the pod is not what it was",
             Self::Agent => "the vrfgate agent refused",
+            Self::Uninstalled => "vrfgate is not installed any more",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     Attachment, Facts, NetnsPlace,
     agent::{self, AgentError, Event},
     config::{Asked, Places},
+    contradiction,
     lock::NetnsLock,
     protocol::{Code, Container, Failure, Input},
 };
@@ -78,6 +79,14 @@ fn attach(
         .attachments
         .find(key)
         .map_err(failed(format!("reading the record of {key}")))?;
+    let others = machine.in_netns(attachment.netns.cookie)?;
+    // Before anything is written: an agent may read the records at any time.
+    if let Some(contradiction) = contradiction(attachment, &others) {
+        return Err(Failure::new(
+            Code::Configuration,
+            format!("services: {contradiction}"),
+        ));
+    }
     machine
         .attachments
         .write(attachment)

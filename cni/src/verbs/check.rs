@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tracing::debug;
 use vrfgate_ebpf::Gate;
 
 use super::pod::{self, Machine, failed};
@@ -9,6 +10,7 @@ use crate::{
     Facts,
     config::{Asked, Places},
     force::lacking,
+    left_out,
     protocol::{Code, Container, Failure, Input},
     rule_set,
 };
@@ -30,19 +32,25 @@ pub(crate) fn check(
     let key = container.key(&input.network);
     let wrong = |what: String| Err(Failure::new(Code::NotInForce, format!("{key}: {what}")));
 
-    let reading = failed(format!(
-        "reading {}",
-        machine.attachments.directory().display()
-    ));
     let cookie = netns
         .cookie()
         .map_err(failed(format!("looking at {netns}")))?;
-    let attachments = machine.attachments.in_netns(cookie).map_err(reading)?;
+    let attachments = machine.in_netns(cookie)?;
     let Some(ours) = attachments.iter().find(|attachment| attachment.key == key) else {
+        if asked.vrf.is_none() {
+            // Its namespace had no VRF at ADD, as that of a primary network whose pod gets one by another network.
+            debug!("{key}: passed through at ADD");
+            return Ok(());
+        }
         return wrong("is not recorded as attached; its namespace has got a VRF since ADD, or somebody removed the record".into());
     };
     if (&ours.vrf, &ours.services) != (&asked.vrf, &asked.services) {
         return wrong("its network configuration has changed since ADD".into());
+    }
+    let vrfs = facts.vrfs().map(|vrf| vrf.name.as_str());
+    let mut left_out = left_out(&attachments, vrfs).into_iter();
+    if let Some(why) = left_out.find(|why| why.later == key) {
+        return wrong(format!("left out: {why}"));
     }
     match Gate::inspect(&machine.store, &netns) {
         Ok(Some(found)) => {

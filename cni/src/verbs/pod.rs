@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    io,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -65,6 +66,15 @@ impl Machine {
         }
     }
 
+    /// The attachments of a namespace, by its cookie.
+    pub(super) fn in_netns(&self, cookie: u64) -> Result<Vec<Attachment>, Failure> {
+        let reading = failed(format!(
+            "reading {}",
+            self.attachments.directory().display()
+        ));
+        self.attachments.in_netns(cookie).map_err(reading)
+    }
+
     /// Has the attachments of a namespace in force, but for one that is leaving. What a process holds that looks
     /// after the gate, that process is asked to do.
     ///
@@ -77,13 +87,7 @@ impl Machine {
         subject: &Attachment,
         ask: Ask,
     ) -> Result<bool, Failure> {
-        let mut wanted = self
-            .attachments
-            .in_netns(subject.netns.cookie)
-            .map_err(failed(format!(
-                "reading {}",
-                self.attachments.directory().display()
-            )))?;
+        let mut wanted = self.in_netns(subject.netns.cookie)?;
         if event == Event::Detached {
             wanted.retain(|attachment| attachment.key != subject.key);
         }
@@ -119,8 +123,7 @@ impl Machine {
     /// Takes an attachment away with everything that was made for it. Nothing of it is there afterwards, whatever
     /// was there before.
     pub(super) fn release(&self, key: &Key) -> Result<(), Failure> {
-        let reading = failed(format!("reading the record of {key}"));
-        let Some(subject) = self.attachments.find(key).map_err(reading)? else {
+        let Some(subject) = self.leaving(key)? else {
             return Ok(());
         };
         let opened = subject.netns.open();
@@ -141,6 +144,42 @@ impl Machine {
             let _ = agent::tell(&self.agent_socket, Event::Detached, &subject);
         }
         Ok(())
+    }
+
+    /// What is to leave, if it is recorded. A record that somebody has spoilt doesn't keep a pod from going.
+    fn leaving(&self, key: &Key) -> Result<Option<Attachment>, Failure> {
+        let path = self.attachments.path(key);
+        let reading = || failed(format!("reading {}", path.display()));
+        let unreadable = match self.attachments.find(key) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                error
+            }
+            found => return found.map_err(reading()),
+        };
+        warn!(
+            "{}: is no record any more, and goes with its pod: {unreadable}",
+            path.display()
+        );
+        let place = self
+            .attachments
+            .place_of_unreadable(key)
+            .map_err(reading())?;
+        let Some(netns) = place else {
+            self.attachments.remove(key).map_err(reading())?;
+            return Ok(None);
+        };
+        Ok(Some(Attachment {
+            key: key.clone(),
+            netns,
+            pod: None,
+            vrf: None,
+            services: Vec::new(),
+        }))
     }
 
     /// Removes what is left of the gate of a namespace whose name is gone.

@@ -13,7 +13,7 @@ fn agent_that_works(
     long: Duration,
     answer: Answer,
 ) -> thread::JoinHandle<Notice> {
-    let listener = UnixListener::bind(sandbox.path("agent.sock")).unwrap();
+    let listener = UnixListener::bind(sandbox.path("run/agent.sock")).unwrap();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut line = String::new();
@@ -48,16 +48,14 @@ fn done() -> Answer {
 #[test]
 fn a_gate_that_an_agent_holds_is_left_to_the_agent() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
     attach(&sandbox, &attachment);
     let held = Gate::open(&sandbox.store(), sandbox.netns())
         .unwrap()
         .unwrap();
     let agent = agent(&sandbox, done());
-    let del = sandbox
-        .call(&plugin, "DEL", "1.0.0")
-        .set("agentSocket", json!(sandbox.path("agent.sock")));
+    let del = sandbox.call(&plugin, "DEL", "1.0.0");
     del.must();
     let notice = agent.join().unwrap();
     assert_eq!(
@@ -71,7 +69,7 @@ fn a_gate_that_an_agent_holds_is_left_to_the_agent() {
 #[test]
 fn an_agent_that_is_working_is_waited_for() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -80,17 +78,14 @@ fn an_agent_that_is_working_is_waited_for() {
         .unwrap()
         .unwrap();
     let agent = agent_that_works(&sandbox, PATIENCE + WORKING_EVERY, done());
-    sandbox
-        .call(&plugin, "DEL", "1.0.0")
-        .set("agentSocket", json!(sandbox.path("agent.sock")))
-        .must();
+    sandbox.call(&plugin, "DEL", "1.0.0").must();
     assert!(agent.join().unwrap().progress);
 }
 
 #[test]
 fn what_an_agent_refuses_is_not_forgotten() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -103,10 +98,7 @@ fn what_an_agent_refuses_is_not_forgotten() {
         ..Answer::default()
     };
     let agent = agent(&sandbox, no);
-    let reply = sandbox
-        .call(&plugin, "DEL", "1.0.0")
-        .set("agentSocket", json!(sandbox.path("agent.sock")))
-        .run();
+    let reply = sandbox.call(&plugin, "DEL", "1.0.0").run();
     agent.join().unwrap();
     assert_eq!(reply.code(), Some(102));
     assert!(reply.details().contains("not today"), "{reply:?}");
@@ -116,7 +108,7 @@ fn what_an_agent_refuses_is_not_forgotten() {
 #[test]
 fn a_gate_that_somebody_else_holds_is_tried_again_later() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),

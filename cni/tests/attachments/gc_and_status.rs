@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn gc_takes_what_the_runtime_does_not_know_and_of_its_own_network_only() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     for (network, ifname, port) in [("blue", "net1", 1), ("blue", "net2", 2), ("red", "net3", 3)] {
         attach(
             &sandbox,
@@ -36,7 +36,7 @@ fn gc_takes_what_the_runtime_does_not_know_and_of_its_own_network_only() {
 #[test]
 fn gc_collects_pods_whose_namespaces_vanished() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -50,7 +50,7 @@ fn gc_collects_pods_whose_namespaces_vanished() {
 #[test]
 fn gc_without_the_list_removes_nothing() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -67,10 +67,10 @@ fn gc_without_the_list_removes_nothing() {
 #[test]
 fn status_says_why_the_node_is_not_ready_and_is_ready_again_when_that_is_mended() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let status = sandbox.call(&plugin, "STATUS", "1.1.0");
-    let elsewhere = status.clone().set("bpffs", json!(sandbox.path("")));
-    let reply = elsewhere.run();
+    sandbox.places(&json!({"bpffs": sandbox.path("")}));
+    let reply = status.run();
     assert_eq!(reply.code(), Some(50), "{reply:?}");
     assert!(reply.details().contains("mount -t bpf bpf"), "{reply:?}");
 
@@ -78,16 +78,17 @@ fn status_says_why_the_node_is_not_ready_and_is_ready_again_when_that_is_mended(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
     );
-    assert_eq!(elsewhere.run().code(), Some(51));
-    let other_network = elsewhere.set("name", json!("red"));
+    assert_eq!(status.run().code(), Some(51));
+    let other_network = status.clone().set("name", json!("red"));
     assert_eq!(other_network.run().code(), Some(50));
+    sandbox.places(&json!({}));
     status.must();
 }
 
 #[test]
 fn status_wants_an_agent_where_one_is_required() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let status = sandbox.call(&plugin, "STATUS", "1.1.0");
     let status = status.set("required", json!(true));
     fs::create_dir(sandbox.path("run")).unwrap();

@@ -61,22 +61,73 @@ fn the_same_service_twice_is_open_until_both_are_gone() {
 }
 
 #[test]
-fn attachments_that_contradict_each_other_are_told_and_change_nothing() {
+fn an_attachment_that_contradicts_another_changes_nothing() {
     let sandbox = Sandbox::new();
-    attach(
-        &sandbox,
-        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
-    );
+    let blue = sandbox.attachment("blue", "net1", &tcp("http", 8080));
+    attach(&sandbox, &blue);
     let restricted = json!([
         {"name": "web", "protocol": "TCP", "port": 8000, "endPort": 8100, "sources": ["10.0.0.0/8"]}
     ]);
     let red = sandbox.attachment("red", "net2", &restricted);
-    sandbox.attachments().write(&red).unwrap();
-    let error = settle(&sandbox).unwrap_err().to_string();
-    for name in ["blue/net1/http", "red/net2/web", "8080"] {
-        assert!(error.contains(name), "{error}");
+    let told = contradiction(&red, std::slice::from_ref(&blue)).unwrap();
+    assert_eq!((&told.later, &told.earlier), (&red.key, &blue.key));
+    let told = told.to_string();
+    for name in ["web", "http of net1 in network blue", "8080"] {
+        assert!(told.contains(name), "{told}");
     }
+    // Also where it is recorded all the same.
+    sandbox.attachments().write(&red).unwrap();
+    settle(&sandbox).unwrap();
     assert!(lets_in(&sandbox, 8080) && !lets_in(&sandbox, 8000));
+}
+
+#[test]
+fn attachments_contradict_each_other_only_in_a_vrf_that_both_are_for() {
+    let sandbox = Sandbox::new();
+    let of = |ifname: &str, vrf: Option<&str>, services: &Value| {
+        let mut attachment = sandbox.attachment("blue", ifname, services);
+        attachment.vrf = vrf.map(|vrf| vrf.to_owned().try_into().unwrap());
+        attachment
+    };
+    let port = tcp("http", 8080);
+    let range = json!([{"name": "all", "protocol": "TCP", "port": 8000, "endPort": 8100}]);
+    for (one, other, contradict) in [
+        (Some("BLUE"), Some("BLUE"), true),
+        (Some("BLUE"), Some("RED"), false),
+        (None, Some("RED"), true),
+        (Some("BLUE"), None, true),
+        (None, None, true),
+    ] {
+        let (first, second) = (of("net1", one, &port), of("net2", other, &range));
+        let told = contradiction(&second, &[first]);
+        assert_eq!(told.is_some(), contradict, "{one:?} {other:?}");
+    }
+}
+
+/// Two that contradict each other in RED, one of them in force in BLUE all the same.
+#[test]
+fn an_attachment_is_left_out_only_of_the_vrf_in_which_it_contradicts_another() {
+    let sandbox = Sandbox::new();
+    let restricted = json!([
+        {"name": "http", "protocol": "TCP", "port": 8080, "sources": ["10.0.0.0/8"]}
+    ]);
+    let mut first = sandbox.attachment("alpha", "net1", &restricted);
+    first.vrf = Some("RED".to_owned().try_into().unwrap());
+    let second = sandbox.attachment("zeta", "net2", &tcp("http", 8080));
+    let both = [first.clone(), second.clone()];
+    let rules = rule_set(&both, &facts()).vrfs;
+    let names = |ifindex: u32| -> Vec<&str> {
+        let rules = rules[&ifindex].rules.iter();
+        rules.map(|rule| rule.name.as_str()).collect()
+    };
+    assert_eq!(names(0).len(), 1, "{:?}", names(0));
+    assert!(names(0)[0].starts_with("cni.zeta.net2."));
+    assert_eq!(names(7), ["cni.alpha.net1/http"]);
+    let told = |vrfs: &[&str]| left_out(&both, vrfs.iter().copied());
+    assert_eq!(told(&["BLUE"]), []);
+    let of_both = told(&["BLUE", "RED"]);
+    assert_eq!(of_both.len(), 1);
+    assert_eq!(of_both[0].later, second.key);
 }
 
 #[test]
@@ -162,4 +213,28 @@ fn a_gate_that_somebody_took_away_is_put_in_again() {
     settle(&sandbox).unwrap();
     assert!(lets_in(&sandbox, 8080));
     assert!(tcp_sysctl(&sandbox));
+}
+
+/// A DEL was lost, and the runtime gave the namespace to another container.
+#[test]
+fn an_interface_belongs_to_one_container_at_a_time() {
+    let sandbox = Sandbox::new();
+    let of = |container: &str| {
+        let mut attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
+        attachment.key.container_id = container.to_owned();
+        attachment
+    };
+    let (first, second) = (of("one"), of("two"));
+    let told = contradiction(&second, std::slice::from_ref(&first)).unwrap();
+    let told = told.to_string();
+    for words in ["net1 in network blue", "container one", "DEL"] {
+        assert!(told.contains(words), "{told}");
+    }
+    let again = contradiction(&first, std::slice::from_ref(&first));
+    assert_eq!(again, None);
+    for attachment in [&first, &second] {
+        sandbox.attachments().write(attachment).unwrap();
+    }
+    settle(&sandbox).unwrap();
+    assert!(lets_in(&sandbox, 8080));
 }

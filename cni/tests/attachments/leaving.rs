@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn del_takes_the_gate_away_with_the_last_attachment_only() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -31,7 +31,7 @@ fn del_takes_the_gate_away_with_the_last_attachment_only() {
 #[test]
 fn del_does_not_need_to_be_told_the_namespace() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -45,7 +45,7 @@ fn del_does_not_need_to_be_told_the_namespace() {
 #[test]
 fn del_of_another_network_or_container_changes_nothing() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -60,7 +60,7 @@ fn del_of_another_network_or_container_changes_nothing() {
 #[test]
 fn del_after_the_namespace_is_gone_leaves_nothing() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -74,7 +74,7 @@ fn del_after_the_namespace_is_gone_leaves_nothing() {
 #[test]
 fn a_new_namespace_of_the_same_name_inherits_nothing_and_loses_nothing() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -97,7 +97,7 @@ fn a_new_namespace_of_the_same_name_inherits_nothing_and_loses_nothing() {
 #[test]
 fn interfaces_of_one_pod_that_go_at_the_same_time_do_not_disturb_each_other() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     let names: Vec<String> = (1..=8).map(|number| format!("net{number}")).collect();
     for (name, port) in names.iter().zip(8001..) {
         let attachment = sandbox.attachment("blue", name, &tcp("http", port));
@@ -117,7 +117,7 @@ fn interfaces_of_one_pod_that_go_at_the_same_time_do_not_disturb_each_other() {
 #[test]
 fn a_broken_record_is_told_in_the_log_and_stops_nobody() {
     let sandbox = Sandbox::new();
-    let plugin = sandbox.plugin();
+    let plugin = Sandbox::plugin();
     attach(
         &sandbox,
         &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
@@ -127,4 +127,61 @@ fn a_broken_record_is_told_in_the_log_and_stops_nobody() {
     sandbox.call(&plugin, "DEL", "1.0.0").must();
     assert!(!sandbox.pins().exists());
     assert!(sandbox.log().contains("net9"), "{}", sandbox.log());
+}
+
+/// Somebody has edited it, or the disk was full.
+#[test]
+fn a_record_that_can_not_be_read_does_not_keep_its_pod_from_going() {
+    for (spoilt, gate_goes) in [
+        // Two services of one port, which no ADD records.
+        (
+            Some(json!([
+                {"name": "a", "protocol": "TCP", "port": 80},
+                {"name": "b", "protocol": "TCP", "port": 80},
+            ])),
+            true,
+        ),
+        (None, false),
+    ] {
+        let sandbox = Sandbox::new();
+        let plugin = Sandbox::plugin();
+        let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
+        attach(&sandbox, &attachment);
+        let record = sandbox.attachments().path(&attachment.key);
+        let text = match &spoilt {
+            Some(services) => {
+                let mut text: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+                text["services"] = services.clone();
+                text.to_string()
+            }
+            None => String::new(),
+        };
+        fs::write(&record, text).unwrap();
+
+        sandbox.call(&plugin, "DEL", "1.0.0").must();
+
+        assert!(!record.exists(), "{spoilt:?}");
+        let log = fs::read_to_string(sandbox.path("log")).unwrap();
+        let path = record.display().to_string();
+        assert!(log.contains(&path), "{log}");
+        assert_eq!(!sandbox.pins().exists(), gate_goes, "{spoilt:?}");
+    }
+}
+
+#[test]
+fn a_pod_goes_although_the_log_can_not_be_written() {
+    let sandbox = Sandbox::new();
+    let plugin = Sandbox::plugin();
+    attach(
+        &sandbox,
+        &sandbox.attachment("blue", "net1", &tcp("http", 8080)),
+    );
+    let lost = sandbox.path("nowhere/log");
+    let add = sandbox.call(&plugin, "ADD", "1.0.0");
+    let del = sandbox.call(&plugin, "DEL", "1.0.0");
+    sandbox.places(&json!({"logFile": lost}));
+    let refused = add.run();
+    assert_eq!(refused.code(), Some(5), "{refused:?}");
+    del.must();
+    assert_eq!(sandbox.left(), nothing());
 }

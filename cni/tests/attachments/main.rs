@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use vrfgate_cni::{
     Attachment, Facts, Link, LocalAddress,
     agent::{Answer, Event, Notice, PATIENCE, WORKING_EVERY},
-    bring_in_line, rule_set,
+    bring_in_line, contradiction, left_out, rule_set,
 };
 use vrfgate_ebpf::{Gate, L3mdevAccept, TestPacket};
 

@@ -40,6 +40,7 @@ impl Sandbox {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("vrfgate-cni-{}-{number}", std::process::id());
         let sandbox = Self { name, directory };
+        sandbox.places(&json!({}));
         sandbox.make_namespace();
         sandbox
     }
@@ -95,17 +96,27 @@ impl Sandbox {
         }
     }
 
-    /// The plugin, with its state in here.
-    pub fn plugin(&self) -> Plugin {
+    /// The plugin.
+    pub fn plugin() -> Plugin {
         Plugin {
             program: env!("CARGO_BIN_EXE_vrfgate-cni").into(),
-            own: json!({
-                "bpffs": self.path("bpf"),
-                "runDir": self.path("run"),
-                "logFile": self.path("log"),
-                "logLevel": "debug",
-            }),
+            own: json!({}),
         }
+    }
+
+    /// What root says on this node of where things are: in here, but for these.
+    pub fn places(&self, others: &Value) -> PathBuf {
+        let mut all = json!({
+            "bpffs": self.path("bpf"),
+            "runDir": self.path("run"),
+            "logFile": self.path("log"),
+            "logLevel": "debug",
+        });
+        let others = others.as_object().unwrap();
+        all.as_object_mut().unwrap().extend(others.clone());
+        let file = self.path("cni.conf");
+        fs::write(&file, all.to_string()).unwrap();
+        file
     }
 
     /// A call as containerd makes it, for the network `blue` and the interface `net1`.
@@ -116,6 +127,10 @@ impl Sandbox {
             ("CNI_NETNS", self.netns_path().display().to_string()),
             ("CNI_IFNAME", "net1".to_owned()),
             ("CNI_PATH", "/opt/cni/bin".to_owned()),
+            (
+                "VRFGATE_CNI_CONFIG",
+                self.path("cni.conf").display().to_string(),
+            ),
             (
                 "CNI_ARGS",
                 "IgnoreUnknown=1;K8S_POD_NAMESPACE=web;K8S_POD_NAME=frontend-0;K8S_POD_UID=c0ffee"

@@ -50,9 +50,13 @@ impl Node<'_> {
         fs::read_to_string(self.path("net.d/10-kindnet.conflist")).unwrap()
     }
 
-    /// Entry and plugin; nothing halfway is expected of an agent that has ended.
+    /// Whether the entry is there, and the plugin in use; nothing halfway is expected of an agent that has ended. A plugin that was
+    /// in use once stays, marked, to let pods go.
     fn installed(&self) -> (bool, bool) {
-        (self.list() != LIST, self.path("bin/vrfgate").exists())
+        let is_marked = self.path("bin/.vrfgate.uninstalled").exists();
+        let is_there = self.path("bin/vrfgate").exists();
+        assert!(is_there || !is_marked, "a mark without its plugin");
+        (self.list() != LIST, is_there && !is_marked)
     }
 
     /// Everything is there after an agent's end, and its last words say why.
@@ -162,6 +166,7 @@ async fn what_an_agent_has_installed_goes_with_its_daemon_set_and_for_no_other_r
     delete(&daemon_sets, DAEMON_SET).await;
     agent.stop();
     assert_eq!(node.installed(), (false, false), "{}", agent.last_words());
+    assert!(node.path("bin/vrfgate").exists(), "it lets pods go");
     merge(&daemon_sets, DAEMON_SET, hold(&[])).await;
     eventually("the end of the DaemonSet", async || {
         match daemon_sets.get_opt(DAEMON_SET).await.unwrap() {

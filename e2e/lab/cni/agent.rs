@@ -20,7 +20,7 @@ tests! {
 }
 
 /// What a node is asked for: these pods get a leak that opens these TCP ports to BLUE.
-fn spec(pods: &[&str], ports: &[u16]) -> Value {
+pub(super) fn spec(pods: &[&str], ports: &[u16]) -> Value {
     let pods: Vec<Value> = pods
         .iter()
         .map(|pod| json!({"namespace": "core", "name": pod, "uid": pod, "leaks": ["upf"]}))
@@ -42,14 +42,15 @@ fn spec(pods: &[&str], ports: &[u16]) -> Value {
 }
 
 /// A pod with servers on 22, 80 and 8080, and a client in its VRF.
-fn pod() -> (Lab, Host, Vec<vrfgate_e2e::Listener>) {
+pub(super) fn pod() -> (Lab, Host, Vec<vrfgate_e2e::Listener>) {
     let (pod, client) = V4.one_vrf();
     let servers = [22, 80, 8080].map(|port| pod.listen("pod").tcp(("0.0.0.0", port)));
     (pod, client, servers.into())
 }
 
+/// The client reaches these ports of the pod, of the three.
 #[track_caller]
-fn only(client: &Host, open: &[u16]) {
+pub(super) fn only(client: &Host, open: &[u16]) {
     for port in [22, 80, 8080] {
         let attempt = client.connect(V4.main(port));
         if open.contains(&port) {

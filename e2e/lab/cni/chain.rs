@@ -10,7 +10,8 @@ use crate::suite::tests;
 tests! {
     "cni";
     once:
-        a_pod_behind_bridge_and_vrf_serves_the_listed_port_with_an_unmodified_server;
+        a_pod_behind_bridge_and_vrf_serves_the_listed_port_with_an_unmodified_server,
+        a_network_configuration_that_says_where_to_write_is_refused_and_nothing_is_written_there;
 }
 
 fn a_pod_behind_bridge_and_vrf_serves_the_listed_port_with_an_unmodified_server() {
@@ -37,6 +38,31 @@ fn a_pod_behind_bridge_and_vrf_serves_the_listed_port_with_an_unmodified_server(
         !links.contains("net1") && !links.contains("BLUE"),
         "{links}"
     );
+}
+
+/// As from a `NetworkAttachmentDefinition`: whoever may write one is not root of the node.
+fn a_network_configuration_that_says_where_to_write_is_refused_and_nothing_is_written_there() {
+    let machine = Lab::new();
+    let pod = machine.pod("pod");
+    let node = CniNode::new();
+    for key in ["logFile", "runDir", "bpffs", "agentSocket"] {
+        let theirs = node.path(&format!("theirs-{key}"));
+        let mut config = open(8080);
+        config[key] = theirs.to_string_lossy().into();
+        let net1 = node.interface(&pod, "net1", &config);
+
+        let output = net1.chain(&machine, "add");
+        let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        let refused = format!("{key}: is the node's to say");
+        assert!(
+            !output.status.success() && said.concat().contains(&refused),
+            "{said:?}"
+        );
+        // The runtime says so after an ADD that failed, with the same configuration.
+        must(&net1.chain(&machine, "del"));
+        assert!(!theirs.exists(), "{}", theirs.display());
+        assert!(node.left().is_empty(), "{:?}", node.left());
+    }
 }
 
 #[track_caller]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use vrfgate_e2e::{Agent, Answer, CniNode, Host, Interface, Lab, Listener, Outcome, Transport};
+use vrfgate_e2e::{Answer, CniNode, Host, Interface, Lab, Listener, Outcome, Transport};
 
 use crate::{
     net::V4,
@@ -187,12 +187,6 @@ fn sixty_pods_are_all_looked_after_by_an_agent_and_by_the_one_after_it() {
     }
 }
 
-/// The agent says so, now or soon.
-#[track_caller]
-fn should_say(agent: &Agent, words: &str) {
-    soon(words, || agent.said().contains(words));
-}
-
 fn pods_that_an_agent_cannot_look_after_stay_as_they_are_and_are_taken_up_when_others_go() {
     const PODS: usize = 10;
     const LOOKED_AFTER: usize = 6;
@@ -207,7 +201,7 @@ fn pods_that_an_agent_cannot_look_after_stay_as_they_are_and_are_taken_up_when_o
     soon("as many as can be are looked after", || {
         looked_after(&pods) == LOOKED_AFTER
     });
-    should_say(&agent, "no more than 6 pods");
+    agent.should_say("no more than 6 pods");
     let as_they_are = |pods: &[Pod]| {
         for pod in pods {
             pod.client.connect(V4.main(8080)).should_reach("pod");
@@ -225,7 +219,7 @@ fn pods_that_an_agent_cannot_look_after_stay_as_they_are_and_are_taken_up_when_o
 
     // Not a single file more (those that it has are more than three): everything stays as it is.
     agent.limit_files("3:");
-    should_say(&agent, "pods keep what they have");
+    agent.should_say("pods keep what they have");
     as_they_are(&pods);
     assert_eq!(looked_after(&pods), LOOKED_AFTER);
     agent.limit_files("240:");

@@ -3,8 +3,12 @@
 mod agent;
 mod chain;
 mod crowd;
+mod late;
 mod many;
+mod overlap;
 mod pod;
+mod strangers;
+mod whereabouts;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -17,6 +21,10 @@ pub fn tests() -> Vec<Trial> {
         chain::tests(),
         many::tests(),
         crowd::tests(),
+        overlap::tests(),
+        late::tests(),
+        whereabouts::tests(),
+        strangers::tests(),
     ]
     .into_iter()
     .flatten()

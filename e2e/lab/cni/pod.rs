@@ -1,6 +1,7 @@
 //! One pod: its VRFs are there when the plugin comes, as behind the plugin `vrf`. The lab's router stands for it.
 
 use std::{
+    fs,
     io::{self, BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
@@ -124,12 +125,12 @@ fn two_interfaces_in_two_vrfs_have_a_gate_together_and_rules_of_their_own() {
 fn check_sees_what_is_not_as_add_left_it() {
     let (pod, _client) = crate::net::V4.one_vrf();
     let node = CniNode::new();
-    let net1 = node.interface(&pod, "net1", &open(8080));
+    let net1 = node.interface(&pod, "net1", &open_to("BLUE", 8080));
     net1.should_refuse("CHECK", 101, "not recorded");
     net1.add();
     net1.must("CHECK");
 
-    let edited = node.interface(&pod, "net1", &open(8081));
+    let edited = node.interface(&pod, "net1", &open_to("BLUE", 8081));
     edited.should_refuse("CHECK", 101, "has changed since ADD");
 
     pod.set_sysctl(TCP, "0");
@@ -165,11 +166,9 @@ fn an_agent_hears_of_each_attachment_with_its_rules_in_force() {
     let (pod, client) = crate::net::V4.one_vrf();
     let _http = pod.listen("http").tcp("0.0.0.0:8080");
     let node = CniNode::new();
-    let socket = node.path("agent.sock");
-    let agent = agent(&socket, 2);
+    let agent = agent(&node.agent_socket(), 2);
     let mut config = open(8080);
     config["required"] = true.into();
-    config["agentSocket"] = json!(socket);
     let net1 = node.interface(&pod, "net1", &config);
     net1.add();
     client.connect("192.0.2.1:8080").should_reach("http");
@@ -190,8 +189,9 @@ fn an_agent_hears_of_each_attachment_with_its_rules_in_force() {
 
 /// An agent that says yes to so many notices.
 fn agent(socket: &Path, notices: usize) -> JoinHandle<Vec<Value>> {
-    let listener =
-        UnixListener::bind(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+    let directory = socket.parent().unwrap_or(socket);
+    let listener = fs::create_dir_all(directory).and_then(|()| UnixListener::bind(socket));
+    let listener = listener.unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
     thread::spawn(move || {
         let hear = |stream: io::Result<UnixStream>| -> io::Result<Value> {
             let mut stream = stream?;
@@ -211,8 +211,7 @@ fn services_that_contradict_those_of_another_interface_change_nothing() {
     let node = CniNode::new();
     let net1 = node.interface(&pod, "net1", &open(8080));
     net1.add();
-    let range =
-        json!({"services": [{"name": "all", "protocol": "TCP", "port": 1, "endPort": 65535}]});
+    let range = json!({"vrf": "BLUE", "services": [{"name": "all", "protocol": "TCP", "port": 1, "endPort": 65535}]});
     let net2 = node.interface(&pod, "net2", &range);
     net2.should_refuse("ADD", 7, "8080");
     client.connect("192.0.2.1:8080").should_reach("http");

@@ -102,7 +102,10 @@ fn an_upgrade_keeps_the_gate_and_refuses_no_connection() {
 }
 
 fn install(machine: &Machine, package: &Path) {
-    machine.run("dpkg", &[Path::new("--install"), package]);
+    // The machine may not see where the package was built: it has directories of its own.
+    let copy = "tmp/vrfgate.deb";
+    fs::copy(package, machine.path(copy)).unwrap_or_else(|error| panic!("{error}"));
+    machine.run("dpkg", &["--install", &format!("/{copy}")]);
 }
 
 fn give_leaks(machine: &Machine) {

@@ -145,8 +145,10 @@ impl Tally {
     #[inline(always)]
     fn add(self, field: impl FnOnce(&mut Counters) -> &mut u64) {
         if let Some(counters) = self.0 {
-            // SAFETY: the slot belongs to this CPU, where the program runs to its end before another
-            // run of it begins.
+            // SAFETY: the slot belongs to this CPU, and the verifier has checked that it is there. The program runs with softirqs
+            // off, so that another run of it on this CPU begins when this one is over: under PREEMPT_RT, where this one may be
+            // preempted, by the lock of each CPU that turning them off takes there. From 6.18 on that lock may be left out of a
+            // PREEMPT_RT kernel: then two runs may read the same number, and one of two packets isn't counted.
             *field(unsafe { &mut *counters }) += 1;
         }
     }

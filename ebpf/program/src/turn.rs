@@ -12,8 +12,10 @@ static TURN: PerCpuArray<u32, 1> = PerCpuArray::new();
 #[inline(always)]
 pub fn take() {
     if let Some(turn) = TURN.get_ptr_mut(0) {
-        // SAFETY: this CPU's own value, of which there is one; nothing else runs on the CPU meanwhile that
-        // writes it.
+        // SAFETY: this CPU's own value, of which there is one. Both programs run with softirqs off, so that no other packet of
+        // this namespace comes in between on this CPU: under PREEMPT_RT, where they may be preempted, by the lock of each CPU
+        // that turning them off takes there. From 6.18 on that lock may be left out of a PREEMPT_RT kernel: then another
+        // packet's guard may take this one's turn away, and this one's guard decides once more, alike, and counts it twice.
         unsafe { *turn = 1 };
     }
 }

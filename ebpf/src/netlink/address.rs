@@ -36,7 +36,7 @@ pub fn addresses(socket: &mut Socket) -> Result<Vec<LocalAddress>, Error> {
     })
 }
 
-fn local_address(message: &Message<'_>) -> Result<Option<LocalAddress>, Malformed> {
+pub(super) fn local_address(message: &Message<'_>) -> Result<Option<LocalAddress>, Malformed> {
     let ([family], ifindex) = (message.field(0)?, message.field(4)?);
     if ![AF_INET, AF_INET6].contains(&family) {
         return Ok(None);

@@ -78,7 +78,7 @@ fn request(ifindex: u32) -> Request {
     }
 }
 
-fn read(message: Message<'_>) -> Result<Option<Link>, Malformed> {
+pub(super) fn read(message: Message<'_>) -> Result<Option<Link>, Malformed> {
     match message.kind {
         RTM_NEWLINK => link(&message).map(Some),
         _ => Ok(None),

@@ -113,6 +113,19 @@ impl<T> Listing<T> {
     }
 }
 
+/// For the fuzzer: a datagram as part of a list, of every kind that there is.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_everything(datagram: &[u8]) {
+    use super::{address, link};
+    // Lists that this one may be a part of.
+    let sequence = datagram.get(8..12).and_then(|bytes| bytes.try_into().ok());
+    let sequence = sequence.map_or(0, u32::from_ne_bytes);
+    let mut links = Listing::new(sequence, End::Done);
+    let _ = links.take(datagram, link::read);
+    let mut addresses = Listing::new(sequence, End::Acknowledged);
+    let _ = addresses.take(datagram, |message| address::local_address(&message));
+}
+
 /// The number that both `NLMSG_DONE` and `NLMSG_ERROR` begin with: 0, or a negative errno.
 fn code(message: &Message<'_>) -> Result<i32, Malformed> {
     message.field(0).map(i32::from_ne_bytes)

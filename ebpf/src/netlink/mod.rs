@@ -13,6 +13,8 @@ mod listing;
 mod message;
 mod socket;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use self::listing::read_everything;
 pub use self::{
     address::{LocalAddress, addresses},
     error::{Error, Malformed},

@@ -12,6 +12,9 @@ const MAGIC: u16 = 0xeb9f;
 const TYPE_SIZE: usize = 12;
 /// Bytes of a member of a structure.
 const MEMBER_SIZE: usize = 12;
+/// How many members are looked at for one. `struct net` and `struct sock` have about a hundred; structures that hold themselves
+/// have no end.
+const MEMBERS: u32 = 1000;
 const TYPEDEF: u32 = 8;
 const FUNC: u32 = 12;
 /// Kinds that hold members.
@@ -131,6 +134,11 @@ impl<'a> Kernel<'a> {
 
     /// A member by name, looked for in unnamed structures and unions within, too.
     fn member(&self, structure: u32, name: &[u8]) -> Option<Place> {
+        self.member_within(structure, name, &mut { MEMBERS })
+    }
+
+    /// `left`: how many members to look at, at most.
+    fn member_within(&self, structure: u32, name: &[u8], left: &mut u32) -> Option<Place> {
         let start = *self
             .starts
             .get(usize::try_from(structure).ok()?.checked_sub(1)?)?;
@@ -139,6 +147,7 @@ impl<'a> Kernel<'a> {
             return None;
         }
         (0..count(info)).find_map(|index| {
+            *left = left.checked_sub(1)?;
             let at = start + TYPE_SIZE + index * MEMBER_SIZE;
             let type_id = word(self.types, at + 4)?;
             let offset = word(self.types, at + 8)?;
@@ -155,9 +164,9 @@ impl<'a> Kernel<'a> {
             if !found.is_empty() {
                 return None;
             }
-            let inner = self.member(type_id, name)?;
+            let inner = self.member_within(type_id, name, left)?;
             Some(Place {
-                bits: bits + inner.bits,
+                bits: bits.checked_add(inner.bits)?,
                 ..inner
             })
         })

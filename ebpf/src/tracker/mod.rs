@@ -288,3 +288,14 @@ fn tracker_error(doing: &str, cause: &MapError) -> Error {
         cause: as_io(cause),
     }
 }
+
+/// For the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_types(types: &[u8]) {
+    let Some(kernel) = kernel::Kernel::parse(types) else {
+        return;
+    };
+    let _ = kernel.socket_offsets();
+    let _ = kernel.tracepoint("inet_sock_set_state");
+    let _ = kernel.function("udp_lib_get_port");
+}

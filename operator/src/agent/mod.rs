@@ -4,6 +4,9 @@
 //! the object it was made of, so that an agent that starts anew goes on before it has met the API server.
 //! Only an object that asks for nothing ends that: then the node is given back as it was before vrfgate.
 
+#[cfg(feature = "fuzz")]
+pub(crate) use pods::fuzz;
+
 mod asked;
 mod last;
 mod leaving;

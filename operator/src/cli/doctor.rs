@@ -7,7 +7,8 @@ use std::{fmt, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use vrfgate_ebpf::{
-    Gate, L3mdevAccept, Lack, Netns, Store, kernel_release, preflight, sk_lookup_programs,
+    Gate, L3mdevAccept, Lack, Netns, Store, kernel_release, no_tracing, preflight,
+    sk_lookup_programs,
 };
 
 use super::{Marks, Target};
@@ -88,9 +89,16 @@ fn machine(lacks: &[Lack]) -> Vec<Finding> {
     }
     if lacks.is_empty() {
         findings.push(Finding::Good(
-            "BPF file system, type information and capabilities are there".into(),
+            "BPF file system and capabilities are there".into(),
         ));
     }
+    findings.push(match no_tracing() {
+        None => Finding::Good("sockets that are bound to a VRF can be traced".into()),
+        Some(why) => Finding::Note(format!(
+            "{why}: sockets that are bound to a VRF are looked for at intervals instead of traced. One that is new is refused \
+             until the next look, some tens of milliseconds for `run` and a second for pods, and for as long as no vrfgate runs"
+        )),
+    });
     findings.extend(lacks.iter().map(|lack| Finding::Missing(lack.to_string())));
     findings
 }

@@ -37,6 +37,17 @@ pub(super) struct Args {
     chain_config: Option<ChainConfig>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct UninstallArgs {
+    #[command(flatten)]
+    places: Args,
+
+    /// Remove the plugin, too. Without it, the plugin stays and does no more than let pods go: some container runtimes
+    /// keep the network configuration of a pod's start for its end (CRI-O, Multus), and can't end it without the plugin.
+    #[arg(long)]
+    remove_plugin: bool,
+}
+
 /// The same, for an agent.
 #[derive(Debug, clap::Args)]
 pub(super) struct AgentArgs {
@@ -99,8 +110,15 @@ pub(super) fn install(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn uninstall(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
-    let said = take_away(&args.bin_dir, &args.conf_dir, args.chain.as_deref(), store)?;
+pub(super) fn uninstall(args: &UninstallArgs, store: &Store) -> anyhow::Result<ExitCode> {
+    let Args {
+        bin_dir,
+        conf_dir,
+        chain,
+        ..
+    } = &args.places;
+    let for_good = args.remove_plugin;
+    let said = take_away(bin_dir, conf_dir, chain.as_deref(), store, for_good)?;
     if said.is_empty() {
         println!("nothing of vrfgate's is there");
     }

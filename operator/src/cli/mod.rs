@@ -100,7 +100,7 @@ enum Command {
     /// Takes away what `install-cni` has installed. Takes the same flags.
     ///
     /// The plugin stays while a network configuration asks for it, or a pod needs it when it goes.
-    UninstallCni(install_cni::Args),
+    UninstallCni(install_cni::UninstallArgs),
     /// Deletes every `VrfLeak`, and waits until the nodes have let go of them: before vrfgate is uninstalled.
     Withdraw(jobs::WithdrawArgs),
     /// Tells whether every node of the cluster has put its edition into force. Exits with 1 when not.
@@ -178,8 +178,8 @@ pub fn main() -> ExitCode {
         // kube tells of every request that fails; whoever sent it tells what that means, and not every time.
         .with_env_filter(format!("kube_client::client::builder=off,{}", cli.log))
         .with_target(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(|| vrfgate_cni::OneLine(std::io::stderr()))
+        .with_ansi(false)
         .init();
     vrfgate_ebpf::sysctls_at(cli.places.sysctls.clone());
     let store = cli.places.store();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use vrfgate_cni::version_of;
+use vrfgate_cni::{UNINSTALLED, version_of};
 
 use super::{
     Outcome,
@@ -49,7 +49,9 @@ impl Binary {
                 path.display()
             ),
             Found::Ours(is, bytes)
-                if bytes == plugin && is.permissions().mode() & 0o7777 == MODE =>
+                if bytes == plugin
+                    && is.permissions().mode() & 0o7777 == MODE
+                    && !is_uninstalled(&self.directory)? =>
             {
                 let said = format!("{} is there already, version {version}", path.display());
                 return Ok(Outcome::InPlace(said));
@@ -68,6 +70,7 @@ impl Binary {
                 .with_context(|| format!("making {} executable", path.display()))?;
             Ok(true)
         })?;
+        place.remove(&self.directory.join(UNINSTALLED))?;
         Ok(Outcome::Written(said))
     }
 
@@ -84,24 +87,49 @@ impl Binary {
     }
 }
 
-/// Removes the plugin from a directory, and tells so; `None` if it isn't there.
-pub fn uninstall(directory: &Path) -> anyhow::Result<Option<String>> {
+/// What the mark says to whoever comes across it.
+const MARK: &str = "vrfgate was uninstalled from this node. The plugin beside this file lets pods go and does nothing else. Both \
+can be removed once the node has been started anew.\n";
+
+/// Has the plugin in a directory do no more than let pods go, for container runtimes that keep the configuration of a pod's ADD for
+/// its DEL; or, if `for_good`, removes it. Tells so; `None` if it isn't there.
+pub fn uninstall(directory: &Path, for_good: bool) -> anyhow::Result<Option<String>> {
     if !directory.is_dir() {
         return Ok(None);
     }
     let place = Place::enter(directory)?;
     let path = directory.join(TYPE);
+    let mark = directory.join(UNINSTALLED);
     match there(&path)? {
-        Found::Nothing => Ok(None),
+        Found::Nothing => {
+            place.remove(&mark)?;
+            Ok(None)
+        }
         Found::Foreign(what) => Ok(Some(format!(
             "{} {what} and not this plugin; it was left alone",
             path.display()
         ))),
-        Found::Ours(..) => {
+        Found::Ours(..) if for_good => {
             place.remove(&path)?;
+            place.remove(&mark)?;
             Ok(Some(format!("removed {}", path.display())))
         }
+        Found::Ours(..) => {
+            place.replace(&mark, MARK.as_bytes(), |_| Ok(true))?;
+            Ok(Some(format!(
+                "{path} is out of use: it refuses new pods and lets go those that there are, whose container runtime may have \
+                 kept the network configuration; once this node has been started anew, remove it: rm {path} {mark}",
+                path = path.display(),
+                mark = mark.display()
+            )))
+        }
     }
+}
+
+fn is_uninstalled(directory: &Path) -> anyhow::Result<bool> {
+    let mark = directory.join(UNINSTALLED);
+    mark.try_exists()
+        .with_context(|| format!("looking for {}", mark.display()))
 }
 
 /// What has the name of the plugin.

@@ -9,6 +9,12 @@ mod binary;
 mod chain;
 mod conflist;
 mod entry;
+#[cfg(feature = "fuzz")]
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "a promise that is not kept is what a fuzzer looks for"
+)]
+pub(crate) mod fuzz;
 mod keep;
 mod pace;
 mod place;
@@ -78,12 +84,12 @@ impl Wanted {
     /// As [`uninstall`].
     pub fn uninstall(&self, store: &Store) -> anyhow::Result<Vec<String>> {
         let network = self.chain.as_ref().map(|chain| chain.network.as_str());
-        uninstall(&self.binary.directory, &self.lists, network, store)
+        uninstall(&self.binary.directory, &self.lists, network, store, false)
     }
 }
 
-/// Takes away what is ours: the entries in the lists of a directory, or only those of one `network`, and the plugin
-/// once nothing needs it. Tells what was done.
+/// Takes away what is ours: the entries in the lists of a directory, or only those of one `network`. Once nothing needs the
+/// plugin, it is put out of use, or removed if it shall be `for_good`. Tells what was done.
 ///
 /// # Errors
 ///
@@ -93,6 +99,7 @@ pub fn uninstall(
     lists: &Path,
     network: Option<&str>,
     store: &Store,
+    for_good: bool,
 ) -> anyhow::Result<Vec<String>> {
     // The entries first: one without the plugin keeps pods from starting, and from ending.
     let mut said = chain::take_out(lists, network)?;
@@ -116,6 +123,6 @@ pub fn uninstall(
         ));
         return Ok(said);
     }
-    said.extend(binary::uninstall(binaries)?);
+    said.extend(binary::uninstall(binaries, for_good)?);
     Ok(said)
 }

@@ -2,6 +2,7 @@
 //! whether every node has done as it was asked. Knows the API server; nothing of this machine.
 
 mod check;
+mod networks;
 mod withdraw;
 
 use std::{fmt::Debug, time::Duration};

@@ -12,7 +12,7 @@ use kube::{Api, Client, Error, ResourceExt as _, api::DeleteParams};
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::{EVERY, all, ask, client, some_of};
+use super::{EVERY, all, ask, client, networks::tell_of_networks, some_of};
 use crate::{
     api::{VrfGateNode, VrfLeak},
     controller::holds,
@@ -28,6 +28,7 @@ pub async fn withdraw(patience: Duration, agents: Option<&DaemonSetName>) -> any
     let client = client().await?;
     let deadline = Instant::now() + patience;
     withdraw_leaks(&client, patience, deadline).await?;
+    tell_of_networks(&client, deadline).await;
     if let Some(agents) = agents {
         end_agents(&client, agents, patience, deadline).await?;
     }

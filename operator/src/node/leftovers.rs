@@ -47,7 +47,7 @@ fn collect_attachments(attachments: &Attachments) -> io::Result<()> {
     for attachment in found {
         let netns = &attachment.netns;
         if netns.open()?.is_none() && living.lacks(netns.inode, netns.cookie) {
-            attachments.remove(&attachment.key)?;
+            attachments.remove_if_same(&attachment)?;
             info!(
                 "removed the record of {}: its network namespace is gone",
                 attachment.key

@@ -9,6 +9,8 @@ mod closings;
 mod engine;
 mod facts;
 mod files;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod hand_over;
 mod keeper;
 mod kernel;

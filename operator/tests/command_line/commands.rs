@@ -1,6 +1,6 @@
 //! The commands beside `run`, and arguments that are refused.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use nix::mount::{MntFlags, umount2};
 use vrfgate_ebpf::sk_lookup_programs;
@@ -68,6 +68,68 @@ fn doctor_fails_and_names_the_cure_when_something_is_missing() {
     assert!(!output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("MISSING  no BPF file system"), "{text}");
+}
+
+/// Enterprise kernels have an old name and new parts: `uname -r` says 2.6 here.
+#[test]
+fn a_kernel_is_judged_by_what_it_can_and_not_by_its_name() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    let named_2_6 = |command: &str| {
+        let mut line = wrapped(&["setarch", "--uname-2.6"], &sandbox.command(command));
+        if command == "run" {
+            line.arg("--once");
+        }
+        let output = line.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {said}{errors}");
+        said
+    };
+    let said = named_2_6("doctor");
+    assert!(said.contains("ok       kernel 2.6."), "{said}");
+    named_2_6("run");
+    assert!(sandbox.link_pin().exists());
+}
+
+#[test]
+fn without_types_of_the_kernel_the_gate_works_and_doctor_says_beforehand_what_that_costs() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    let without_types = |command: &str| {
+        let hide = "mount -t tmpfs none /sys/kernel && exec \"$@\"";
+        let hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+        let mut line = wrapped(&hidden, &sandbox.command(command));
+        if command == "run" {
+            line.arg("--once");
+        }
+        let output = line.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {said}{errors}");
+        said
+    };
+    let told = "note     the kernel's types can't be read at /sys/kernel/btf/vmlinux";
+    let said = without_types("doctor");
+    assert!(
+        said.contains(told) && said.contains("looked for at intervals"),
+        "{said}"
+    );
+    let has_types = fs::File::open("/sys/kernel/btf/vmlinux").is_ok();
+    let said = sandbox.must("doctor", &[]);
+    assert_eq!(said.contains(told), !has_types, "{said}");
+
+    without_types("run");
+    assert!(sandbox.link_pin().exists());
+}
+
+/// A command that is started by another one.
+fn wrapped(by: &[&str], command: &Command) -> Command {
+    let mut line = Command::new(by[0]);
+    line.args(&by[1..])
+        .arg(command.get_program())
+        .args(command.get_args());
+    line
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Multus's kind, with as much of its schema as there is (github.com/k8snetworkplumbingwg, v1).
-const MULTUS: &str = "
+pub const MULTUS: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: network-attachment-definitions.k8s.cni.cncf.io}

@@ -2,14 +2,14 @@
 
 use std::process::{Command, Output};
 
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::{apps::v1::DaemonSet, events::v1::Event};
 use kube::{Api, Client, api::ListParams};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 use vrfgate_cluster::{apply, token};
 use vrfgate_operator::api::NodeLeakState;
 
-use super::{by_id, template};
+use super::{by_id, examples::MULTUS, template};
 use crate::{
     accounts::NAMESPACE,
     agents::{Agents, report},
@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
     tests![
         withdraw_ends_every_leak_and_then_the_agents,
         withdraw_names_the_nodes_that_have_not_let_go_and_ends_nothing_else,
+        withdraw_tells_of_networks_that_still_name_the_plugin,
         withdraw_says_when_nobody_is_there_to_take_finalizers_off,
         check_nodes_fails_until_every_node_has_put_its_edition_into_force,
         the_accounts_of_the_jobs_may_do_what_they_need_and_nothing_else,
@@ -202,6 +203,45 @@ async fn withdraw_names_the_nodes_that_have_not_let_go_and_ends_nothing_else(sui
     crate::accounts::install(&suite.admin).await.unwrap();
 }
 
+async fn withdraw_tells_of_networks_that_still_name_the_plugin(suite: &Suite) {
+    let kit = Kit::new(suite).await;
+    let objects = hooks(suite, &[]).await;
+    let _collector = Collector::start(&suite.admin);
+    apply(&suite.admin, MULTUS).await.unwrap();
+    let network = |name: &str, plugin: &str| {
+        format!(
+            "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\n\
+             metadata: {{name: {name}, namespace: default}}\n\
+             spec: {{config: '{{\"plugins\": [{{\"type\": \"{plugin}\"}}]}}'}}\n"
+        )
+    };
+    for (name, plugin) in [("ours", "vrfgate"), ("theirs", "bridge")] {
+        eventually("the kind is served", async || {
+            apply(&suite.admin, &network(name, plugin))
+                .await
+                .map_err(|error| error.to_string())
+        })
+        .await;
+    }
+    let _controller = kit.controller("one").await;
+    let output = run(suite, &objects[JOB]["spec"]["template"]["spec"]).await;
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("default/ours") && !said.contains("default/theirs"),
+        "{said}"
+    );
+    let events: Api<Event> = Api::namespaced(suite.admin.clone(), "default");
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    let of: Vec<String> = events
+        .into_iter()
+        .filter(|event| event.reason.as_deref() == Some("PluginUninstalled"))
+        .filter_map(|event| event.regarding?.name)
+        .collect();
+    assert_eq!(of, ["ours"]);
+    crate::accounts::install(&suite.admin).await.unwrap();
+}
+
 async fn withdraw_says_when_nobody_is_there_to_take_finalizers_off(suite: &Suite) {
     let kit = Kit::new(suite).await;
     let objects = hooks(suite, &["--set", "uninstall.timeout=1s"]).await;
@@ -284,6 +324,8 @@ async fn the_accounts_of_the_jobs_may_do_what_they_need_and_nothing_else(suite: 
         json!([
             {"apiGroups": ["vrfgate.dev"], "resources": ["vrfleaks"], "verbs": ["list", "delete"]},
             {"apiGroups": ["vrfgate.dev"], "resources": ["vrfgatenodes"], "verbs": ["list"]},
+            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["list"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
         ])
     );
     assert_eq!(

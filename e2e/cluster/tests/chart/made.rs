@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Test> {
         the_charts_version_is_that_of_the_programs,
         the_agent_has_the_capabilities_that_are_listed_and_no_others,
         the_pods_that_need_nothing_have_nothing,
+        the_agent_sees_network_namespaces_by_each_path_that_a_runtime_may_give,
         alerts_and_dashboard_speak_of_metrics_that_there_are,
         every_alert_leads_to_a_section_of_the_readme,
     ]
@@ -160,6 +161,36 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|word| word.starts_with("vrfgate_"))
         .collect()
+}
+
+/// `/var/run` is another name of `/run` on the node, and not in a container.
+async fn the_agent_sees_network_namespaces_by_each_path_that_a_runtime_may_give(_: &Suite) {
+    for (directory, seen_at) in [
+        ("/run/netns", &["/run/netns", "/var/run/netns"][..]),
+        ("/var/run/netns", &["/run/netns", "/var/run/netns"]),
+        (
+            "/var/run/docker/netns",
+            &["/run/docker/netns", "/var/run/docker/netns"],
+        ),
+        ("/srv/netns", &["/srv/netns"]),
+    ] {
+        let setting = format!("agent.pods.netnsDir={directory}");
+        let rendered = by_id(&template(&["--set", &setting]).unwrap());
+        let agent = &rendered["DaemonSet vrfgate-system/vrfgate-agent"]["spec"]["template"]["spec"];
+        let volumes = agent["volumes"].as_array().unwrap();
+        let volume = volumes.iter().find(|volume| volume["name"] == "netns");
+        assert_eq!(volume.unwrap()["hostPath"]["path"], directory);
+        let mounts = agent["containers"][0]["volumeMounts"].as_array().unwrap();
+        let mounts = mounts.iter().filter(|mount| mount["name"] == "netns");
+        let paths: BTreeSet<&str> = mounts
+            .map(|mount| {
+                assert_eq!(mount["mountPropagation"], "HostToContainer", "{mount}");
+                mount["mountPath"].as_str().unwrap()
+            })
+            .collect();
+        let wanted: BTreeSet<&str> = seen_at.iter().copied().collect();
+        assert_eq!(paths, wanted, "{directory}");
+    }
 }
 
 async fn alerts_and_dashboard_speak_of_metrics_that_there_are(_: &Suite) {

@@ -1,6 +1,12 @@
 //! The node's pods: whatever the CNI plugin has attached is looked after here, and gets the rules of the leaks that
 //! select the pod. Who is attached is told by the plugin's records; what it says on the socket only hastens it.
 
+#[cfg(feature = "fuzz")]
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "a promise that is not kept is what a fuzzer looks for"
+)]
+pub(crate) mod fuzz;
 mod gate;
 mod places;
 mod socket;
@@ -22,7 +28,7 @@ use tokio::{
 };
 use tracing::warn;
 use vrfgate_cni::{
-    Attachment, Attachments, Key,
+    Attachment, Attachments, Key, Survey, Whereabouts,
     agent::{Event, Notice},
 };
 use vrfgate_ebpf::{Store, is_shortage};
@@ -217,13 +223,14 @@ impl Pods {
             .chain(self.waiting.keys())
             .copied()
             .collect();
+        let mut survey = Survey::default();
         for cookie in there {
             let done = if subject == Some(cookie) {
                 done.take()
             } else {
                 None
             };
-            self.bring_in_line(&asked, cookie, done);
+            self.bring_in_line(&asked, cookie, done, &mut survey);
         }
         if let Some(done) = done {
             // A namespace that nothing is known of: there is nothing to be done.
@@ -231,7 +238,13 @@ impl Pods {
         }
     }
 
-    fn bring_in_line(&mut self, asked: &VrfGateNodeSpec, cookie: Cookie, mut done: Option<Done>) {
+    fn bring_in_line(
+        &mut self,
+        asked: &VrfGateNodeSpec,
+        cookie: Cookie,
+        mut done: Option<Done>,
+        survey: &mut Survey,
+    ) {
         let Some(attachments) = self.known.get(&cookie) else {
             self.waiting.remove(&cookie);
             if let Some((gate, last)) = self.gates.get_mut(&cookie)
@@ -259,7 +272,7 @@ impl Pods {
                 Err(unheard) => done = unheard,
             }
         }
-        match self.begin(attachments) {
+        match self.begin(attachments, survey) {
             Ok(Some(gate)) => {
                 self.waiting.remove(&cookie);
                 // It is new, and hears what it is told.
@@ -288,21 +301,34 @@ impl Pods {
     }
 
     /// Begins to look after a namespace, if it is there.
-    fn begin(&self, attachments: &[Attachment]) -> Result<Option<PodGate>, Refusal> {
+    fn begin(
+        &self,
+        attachments: &[Attachment],
+        survey: &mut Survey,
+    ) -> Result<Option<PodGate>, Refusal> {
         let later = |why| Refusal { why, later: true };
         let place = self.places.take().map_err(later)?;
+        let mut unseen = None;
         for attachment in attachments {
-            let place_of_it = attachment.netns.path.display();
-            let opened = attachment.netns.open();
-            let opened =
-                opened.map_err(|error| later(format!("opening {place_of_it}: {error}")))?;
-            if let Some(netns) = opened {
-                let changed = Arc::clone(&self.changed);
-                let gate = PodGate::start(&self.store, netns, self.settings, place, changed);
-                return Ok(Some(gate));
+            let path = attachment.netns.path.display();
+            let found = attachment.netns.find(survey);
+            match found.map_err(|error| later(format!("opening {path}: {error}")))? {
+                Whereabouts::There(netns) => {
+                    let changed = Arc::clone(&self.changed);
+                    let gate = PodGate::start(&self.store, netns, self.settings, place, changed);
+                    return Ok(Some(gate));
+                }
+                Whereabouts::Unseen(why) => unseen = Some(why),
+                Whereabouts::Gone => {}
             }
         }
-        Ok(None)
+        match unseen {
+            Some(why) => Err(Refusal {
+                why: format!("nobody looks after its gate, which stays as it is: {why}"),
+                later: false,
+            }),
+            None => Ok(None),
+        }
     }
 }
 

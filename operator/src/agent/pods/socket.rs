@@ -157,6 +157,12 @@ async fn converse(mut stream: UnixStream, tell: mpsc::Sender<Heard>) {
 }
 
 async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result<()> {
+    // The directory keeps others out; this does where somebody has given it away.
+    let uid = stream.peer_cred()?.uid();
+    if uid != 0 {
+        let why = format!("uid {uid} was refused: only root may speak here");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(LONGEST));

@@ -93,7 +93,36 @@ fn leaks_add_to_what_the_network_says_and_never_replace_it() {
     assert_eq!(settled.left_out.len(), 1);
     let (name, why) = &settled.left_out[0];
     assert_eq!(name, "same");
-    assert!(why.contains("cni.blue-net.net1"), "{why}");
+    assert!(why.contains("cni.blue-net-"), "{why}");
+}
+
+/// As the plugin alone does it; see the lab for the rules of both.
+#[test]
+fn what_two_networks_open_alike_is_open_once_and_keeps_nothing_else_out() {
+    let mut both = attachment("net2", Some("BLUE"), 8080);
+    let dns = json!({"name": "dns", "protocol": "UDP", "port": 53});
+    both.services.push(serde_json::from_value(dns).unwrap());
+    let settled = settle(
+        &[attachment("net1", None, 8080), both],
+        &[],
+        &["BLUE", "RED"],
+    );
+    assert_eq!(
+        ports(&settled.leaks),
+        [("BLUE", 8080), ("BLUE", 53), ("RED", 8080)]
+    );
+    assert_eq!(settled.left_out, []);
+}
+
+#[test]
+fn an_attachment_that_contradicts_another_is_left_out_and_named() {
+    let mut other = attachment("net2", Some("BLUE"), 8080);
+    other.services[0].end_port = Some(8081.try_into().unwrap());
+    let settled = settle(&[attachment("net1", None, 8080), other], &[], &["BLUE"]);
+    assert_eq!(ports(&settled.leaks), [("BLUE", 8080)]);
+    let (name, why) = &settled.left_out[0];
+    assert!(name.starts_with("net2 of container c1"), "{name}");
+    assert!(why.contains("8080/TCP") && why.contains("net1"), "{why}");
 }
 
 #[test]

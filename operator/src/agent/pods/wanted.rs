@@ -1,8 +1,8 @@
 //! What one pod's namespace shall hold: what its network configurations say, and the leaks that select it. Pure.
 
-use std::{num::NonZeroU16, sync::Arc};
+use std::{collections::BTreeSet, num::NonZeroU16, sync::Arc};
 
-use vrfgate_cni::Attachment;
+use vrfgate_cni::{Attachment, left_out, opened};
 
 use crate::{
     api::{GateLeak, GatePod},
@@ -15,8 +15,8 @@ use crate::{
 /// What a pod's namespace shall hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
-    /// What the CNI plugin was told to open, an entry for each attachment.
-    statics: Vec<Static>,
+    /// What the CNI plugin was told to open.
+    attachments: Vec<Attachment>,
     /// The leaks that select the pod, the oldest first.
     pub leaks: Vec<WantedLeak>,
 }
@@ -28,16 +28,6 @@ pub struct WantedLeak {
     pub generation: i64,
     /// Or why this agent can't read it.
     pub parsed: Result<Leak, String>,
-}
-
-/// Services of an attachment.
-#[derive(Clone, Debug, PartialEq)]
-struct Static {
-    /// Network and interface.
-    name: String,
-    /// `None`: every VRF of the namespace.
-    vrf: Option<VrfName>,
-    services: Vec<Service>,
 }
 
 /// What can be in force together, and what can't.
@@ -56,7 +46,7 @@ impl Wanted {
             .iter()
             .filter_map(|name| leaks.iter().find(|leak| leak.name == *name));
         Self {
-            statics: attachments.iter().map(Static::new).collect(),
+            attachments: attachments.to_vec(),
             leaks: leaks.map(|leak| WantedLeak::new(leak)).collect(),
         }
     }
@@ -64,11 +54,16 @@ impl Wanted {
     /// For a namespace with these VRFs. Of what can't be in force together, the network configuration goes first,
     /// then the older leak.
     pub fn settle(&self, vrfs: &[VrfName]) -> Settled {
-        let mut settled = Settled::default();
-        for entry in &self.statics {
-            for leak in entry.leaks(vrfs) {
-                settled.add(leak);
-            }
+        let contradictions = left_out(&self.attachments, vrfs.iter().map(VrfName::as_str));
+        let mut settled = Settled {
+            leaks: Vec::new(),
+            left_out: contradictions
+                .iter()
+                .map(|one| (one.later.to_string(), one.to_string()))
+                .collect(),
+        };
+        for leak in self.leaks_of_attachments(vrfs) {
+            settled.add(leak);
         }
         for leak in &self.leaks {
             match &leak.parsed {
@@ -77,6 +72,34 @@ impl Wanted {
             }
         }
         settled
+    }
+
+    /// One for each attachment and VRF that it is for, in the words of the plugin.
+    fn leaks_of_attachments(&self, vrfs: &[VrfName]) -> Vec<Leak> {
+        let named = self.attachments.iter();
+        let named = named.filter_map(|one| one.vrf.as_ref()?.as_str().parse().ok());
+        let all: BTreeSet<VrfName> = vrfs.iter().cloned().chain(named).collect();
+        let leaks = all.iter().flat_map(|vrf| {
+            let opened = opened(&self.attachments, vrf.as_str()).services.into_iter();
+            // One that is for every VRF waits for none.
+            let is_there = vrfs.contains(vrf);
+            let opened = opened.filter(move |(attachment, _)| is_there || attachment.vrf.is_some());
+            opened.filter_map(move |(attachment, services)| {
+                Some(Leak {
+                    name: attachment
+                        .rules_name(vrf.as_str())
+                        .parse::<LeakName>()
+                        .ok()?,
+                    vrf: vrf.clone(),
+                    mode: Mode::Enforce,
+                    routes: Vec::new(),
+                    return_routes: Vec::new(),
+                    replies: Replies::Route,
+                    services: services.into_iter().filter_map(service).collect(),
+                })
+            })
+        });
+        leaks.collect()
     }
 }
 
@@ -109,45 +132,6 @@ impl WantedLeak {
     }
 }
 
-impl Static {
-    fn new(attachment: &Attachment) -> Self {
-        Self {
-            name: format!(
-                "cni.{}.{}",
-                label(&attachment.key.network),
-                label(&attachment.key.ifname)
-            ),
-            vrf: attachment
-                .vrf
-                .as_ref()
-                .and_then(|vrf| vrf.as_str().parse().ok()),
-            services: attachment.services.iter().filter_map(service).collect(),
-        }
-    }
-
-    /// One leak for each VRF that it is for.
-    fn leaks(&self, vrfs: &[VrfName]) -> Vec<Leak> {
-        let leak = |name: String, vrf: &VrfName| {
-            Some(Leak {
-                name: name.parse::<LeakName>().ok()?,
-                vrf: vrf.clone(),
-                mode: Mode::Enforce,
-                routes: Vec::new(),
-                return_routes: Vec::new(),
-                replies: Replies::Route,
-                services: self.services.clone(),
-            })
-        };
-        match &self.vrf {
-            Some(vrf) => leak(self.name.clone(), vrf).into_iter().collect(),
-            None => vrfs
-                .iter()
-                .filter_map(|vrf| leak(format!("{}.{}", self.name, label(vrf.as_str())), vrf))
-                .collect(),
-        }
-    }
-}
-
 /// The plugin has checked all of it by the same rules.
 fn service(service: &vrfgate_cni::Service) -> Option<Service> {
     let port = |number| NonZeroU16::new(number);
@@ -175,15 +159,4 @@ fn service(service: &vrfgate_cni::Service) -> Option<Service> {
         addresses,
         sources: prefixes(&service.sources),
     })
-}
-
-/// Names of devices and networks may hold what names of leaks may not.
-fn label(name: &str) -> String {
-    let legal = |c: char| match c.to_ascii_lowercase() {
-        c @ ('a'..='z' | '0'..='9') => c,
-        _ => '-',
-    };
-    let label: String = name.chars().map(legal).collect();
-    let label = label.trim_matches('-');
-    if label.is_empty() { "x" } else { label }.to_owned()
 }

@@ -16,3 +16,16 @@ pub(super) use self::{
 
 #[cfg(test)]
 mod tests;
+
+/// For the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(super) fn read_everything(
+    datagram: &[u8],
+    places: &std::collections::HashSet<(u32, ipnet::IpNet)>,
+) {
+    changes::changes(datagram, places);
+    for message in vrfgate_ebpf::netlink::Messages::of(datagram).flatten() {
+        let _ = route::Route::read(&message);
+        let _ = rule::Rule::read(&message);
+    }
+}

@@ -65,6 +65,12 @@ fn question_of_ours(
         .map(|_| (NetfilterProtoFamily::from(family), tuple.value.to_vec())))
 }
 
+/// For the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(super) fn read_everything(message: &Message<'_>) {
+    let _ = question_of_ours(message, &BTreeSet::new());
+}
+
 fn zone(tuple: &Attribute<'_>) -> Result<Option<u16>, Malformed> {
     let zone = tuple.nested().find(TUPLE_ZONE);
     zone.map(|zone| zone.be16()).transpose()

@@ -206,3 +206,10 @@ fn explain(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+/// For the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(super) fn read_everything(message: &vrfgate_ebpf::netlink::Message<'_>) {
+    let _ = socket::decoded(message);
+    connections::read_everything(message);
+}

@@ -50,7 +50,7 @@ fn an_entry_comes_and_goes_and_no_other_byte_changes() {
             (0o640, 1234, 4321)
         );
         for _ in 0..2 {
-            node.must("uninstall-cni", &["--chain", "net"]);
+            node.must("uninstall-cni", &["--chain", "net", "--remove-plugin"]);
             assert_eq!(node.read("10-net.conflist"), list);
         }
         assert_eq!(node.everything(), ["10-net.conflist"]);
@@ -102,7 +102,8 @@ fn a_mistake_in_the_entry_is_told_with_the_path_of_its_field_and_changes_nothing
         (r#"{"servics": []}"#, "servics: there is no such key"),
         (r#"{"type": "vrf"}"#, "type: there is no such key"),
         (r#"{"managedBy": "me"}"#, "managedBy: there is no such key"),
-        (r#"{"runDir": 5}"#, "runDir: invalid type: integer"),
+        (r#"{"runDir": "/run"}"#, "runDir: is the node's to say"),
+        (r#"{"required": 5}"#, "required: invalid type: integer"),
         (
             r#"{"services": [{"name": "web", "protocol": "TCP", "port": 70000}]}"#,
             "services[0].port: 70000 is not a port",

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use vrfgate_cni::UNINSTALLED;
+
 use super::{KINDNET, Node};
 use crate::sandbox::Running;
 
@@ -40,7 +42,7 @@ fn the_plugin_is_installed_once_and_gives_way_to_another_version() {
     );
     assert_eq!(node.everything(), ["vrfgate"], "and nothing else");
 
-    let said = node.must("uninstall-cni", &[]);
+    let said = node.must("uninstall-cni", &["--remove-plugin"]);
     assert!(said.starts_with("removed "), "{said}");
     assert!(node.everything().is_empty());
     let said = node.must("uninstall-cni", &[]);
@@ -148,8 +150,33 @@ fn the_plugin_stays_while_pods_need_it_when_they_go() {
     assert!(said.contains("1 interfaces of pods need it"), "{said}");
     assert_eq!(node.read("10-kindnet.conflist"), KINDNET);
     attachments.remove(&attachment.key).unwrap();
-    node.must("uninstall-cni", &[]);
+    node.must("uninstall-cni", &["--remove-plugin"]);
     assert_eq!(node.everything(), ["10-kindnet.conflist"]);
+}
+
+#[test]
+fn a_plugin_that_was_uninstalled_stays_for_pods_that_end_until_it_is_installed_again() {
+    let node = Node::new();
+    node.must("install-cni", &[]);
+    let installed = ["vrfgate"];
+    let uninstalled = [UNINSTALLED, "vrfgate"];
+    for _ in 0..2 {
+        let said = node.must("uninstall-cni", &[]);
+        assert!(
+            said.contains("is out of use") && said.contains("rm "),
+            "{said}"
+        );
+        assert_eq!(node.everything(), uninstalled);
+    }
+    node.must("install-cni", &[]);
+    assert_eq!(node.everything(), installed);
+    node.must("uninstall-cni", &[]);
+    node.must("uninstall-cni", &["--remove-plugin"]);
+    assert!(node.everything().is_empty());
+    // The mark alone is of no use.
+    fs::write(node.path("bin").join(UNINSTALLED), "").unwrap();
+    node.must("uninstall-cni", &[]);
+    assert!(node.everything().is_empty());
 }
 
 #[test]
@@ -172,7 +199,7 @@ fn installers_at_the_same_time_leave_one_plugin_and_one_entry() {
         let list = node.read("10-kindnet.conflist");
         assert_eq!(list.matches("managedBy").count(), 1, "{list}");
         assert_eq!(node.everything(), ["10-kindnet.conflist", "vrfgate"]);
-        node.must("uninstall-cni", &[]);
+        node.must("uninstall-cni", &["--remove-plugin"]);
         assert_eq!(node.read("10-kindnet.conflist"), KINDNET);
     }
 }
