@@ -7,6 +7,7 @@
 use std::{
     fs::{self, DirBuilder},
     io,
+    net::IpAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -46,6 +47,16 @@ impl Key {
             ifname,
         } = self;
         format!("{network}:{container_id}:{ifname}.{ENDING}")
+    }
+
+    fn of_file(path: &Path) -> Option<Self> {
+        let mut parts = path.file_stem()?.to_str()?.split(':').map(str::to_owned);
+        let key = Self {
+            network: parts.next()?,
+            container_id: parts.next()?,
+            ifname: parts.next()?,
+        };
+        parts.next().is_none().then_some(key)
     }
 }
 
@@ -102,40 +113,56 @@ impl NetnsPlace {
         if let Some(netns) = self.open()? {
             return Ok(Whereabouts::There(netns));
         }
-        let path = self.path.display();
         let living = match survey.get()? {
             Ok(living) => living,
             Err(unseen) if self.path.starts_with("/proc") => {
                 return Ok(Whereabouts::Unseen(format!(
-                    "the container runtime names its network namespace {path}: {unseen}"
+                    "the container runtime names its network namespace {}: {unseen}",
+                    self.path.display()
                 )));
             }
-            Err(_) => {
-                let directory = self.path.parent().unwrap_or(&self.path);
-                // With nobody left to name anything, it is removed in some places, and no namespace is named in it.
-                return Ok(if directory.try_exists()? {
-                    Whereabouts::Gone
-                } else {
-                    Whereabouts::Unseen(format!(
-                        "the container runtime names its network namespace {path}, and there is no {} here (in \
-                         the Helm chart, agent.pods.netnsDir says where the node keeps such names)",
-                        directory.display()
-                    ))
-                });
-            }
+            Err(_) => return self.find_by_name(),
         };
         let found = living.find(self.inode, self.cookie)?;
         Ok(found.map_or(Whereabouts::Gone, Whereabouts::There))
     }
 
+    /// What its name tells, where nobody has it and processes can't be looked at.
+    fn find_by_name(&self) -> io::Result<Whereabouts> {
+        let path = self.path.display();
+        let directory = self.path.parent().unwrap_or(&self.path);
+        // With nobody left to name anything, it is removed in some places, and no namespace is named in it.
+        if !directory.try_exists()? {
+            return Ok(Whereabouts::Unseen(format!(
+                "the container runtime names its network namespace {path}, and there is no {} here (in the Helm chart, \
+                 agent.pods.netnsDir says where the node keeps such names)",
+                directory.display()
+            )));
+        }
+        // A name is a file on which the namespace is mounted.
+        if self.path.try_exists()? && self.named()?.is_none() {
+            return Ok(Whereabouts::Unseen(format!(
+                "the container runtime names its network namespace {path}, and here that is a file without a namespace: \
+                 mounts of the node don't come through (the volume of {} needs mountPropagation: HostToContainer)",
+                directory.display()
+            )));
+        }
+        Ok(Whereabouts::Gone)
+    }
+
     /// The namespace, unless it is gone from its path. An error says that this can't be told.
     pub fn open(&self) -> io::Result<Option<Netns>> {
+        let named = self.named()?.filter(|(cookie, _)| *cookie == self.cookie);
+        Ok(named.map(|(_, netns)| netns))
+    }
+
+    /// The namespace that has the path now, which may be another one, and its cookie.
+    fn named(&self) -> io::Result<Option<(u64, Netns)>> {
         let Some(path) = self.path.to_str() else {
             return Ok(None);
         };
-        let found = Netns::open(path).and_then(|netns| Ok((netns.cookie()?, netns)));
-        match found {
-            Ok((cookie, netns)) => Ok((cookie == self.cookie).then_some(netns)),
+        match Netns::open(path).and_then(|netns| Ok((netns.cookie()?, netns))) {
+            Ok(named) => Ok(Some(named)),
             Err(error) if is_shortage(&error) => Err(error),
             // Whatever is there now, it is no network namespace.
             Err(_) => Ok(None),
@@ -186,6 +213,10 @@ pub struct Attachment {
     /// What its configuration opens. A record is held to the same rules as a configuration.
     #[serde(deserialize_with = "checked_services")]
     pub services: Vec<Service>,
+    /// The addresses that its namespace had at ADD. Those that come later (SLAAC, DHCP) are for an agent to open. A record of
+    /// an earlier release has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 fn checked_services<'de, D: Deserializer<'de>>(record: D) -> Result<Vec<Service>, D::Error> {
@@ -248,23 +279,34 @@ impl Attachments {
         }
     }
 
-    /// Removes the record of an attachment, unless another one has taken its place.
-    pub fn remove_if_same(&self, attachment: &Attachment) -> io::Result<()> {
-        if self.find(&attachment.key)?.as_ref() == Some(attachment) {
-            self.remove(&attachment.key)?;
+    /// Removes the record of an attachment in that namespace, unless one in another has taken its place.
+    pub fn remove_if_in(&self, key: &Key, netns: &NetnsPlace) -> io::Result<()> {
+        if self.place(key)?.as_ref() == Some(netns) {
+            self.remove(key)?;
         }
         Ok(())
     }
 
-    /// Of a record that can't be read as one: its namespace, if it tells as much.
-    pub fn place_of_unreadable(&self, key: &Key) -> io::Result<Option<NetnsPlace>> {
+    /// The namespace of an attachment, if its record tells as much. It need not be readable otherwise.
+    pub fn place(&self, key: &Key) -> io::Result<Option<NetnsPlace>> {
         #[derive(Deserialize)]
         struct Place {
             netns: NetnsPlace,
         }
-        let text = fs::read(self.path(key))?;
+        let text = match fs::read(self.path(key)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
         let place = serde_json::from_slice::<Place>(&text);
         Ok(place.ok().map(|place| place.netns))
+    }
+
+    /// What there are records of, by their names: one that can't be read is there as well.
+    pub fn keys(&self) -> io::Result<Vec<Key>> {
+        let paths = self.records()?;
+        let mut keys: Vec<Key> = paths.iter().filter_map(|path| Key::of_file(path)).collect();
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     /// The record of an attachment, if there is one.
@@ -276,16 +318,8 @@ impl Attachments {
     /// stop every pod of the machine. What can't be read only now is an error, because an attachment that is left out
     /// counts as gone.
     pub fn all(&self) -> io::Result<Vec<Attachment>> {
-        let entries = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
         let mut attachments = Vec::new();
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_none_or(|ending| ending != ENDING) {
-                continue;
-            }
+        for path in self.records()? {
             match read(&path) {
                 Ok(found) => attachments.extend(found),
                 Err(error) if is_shortage(&error) => return Err(error),
@@ -294,6 +328,21 @@ impl Attachments {
         }
         attachments.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         Ok(attachments)
+    }
+
+    fn records(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == ENDING) {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
     }
 
     /// The attachments of one namespace, by its cookie, in order of their keys.

@@ -1,6 +1,6 @@
 //! Links and addresses of a namespace, as the plugin needs them.
 
-use std::{io, net::IpAddr};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use vrfgate_ebpf::{
     Netns,
@@ -8,6 +8,8 @@ use vrfgate_ebpf::{
 };
 
 pub use vrfgate_ebpf::netlink::LocalAddress;
+
+use crate::Attachment;
 
 /// A device of the namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,24 @@ impl Facts {
         Ok(links
             .iter()
             .any(|link| matches!(link.kind, LinkKind::Vrf { .. })))
+    }
+
+    /// The addresses of a namespace, in order.
+    pub(crate) fn addresses_of(netns: &Netns) -> io::Result<Vec<IpAddr>> {
+        let addresses = netlink::addresses(&mut Socket::route(netns)?)?;
+        let addresses: BTreeSet<IpAddr> = addresses.iter().map(|local| local.address).collect();
+        Ok(addresses.into_iter().collect())
+    }
+
+    /// The same, of which only the addresses are there that were there for one of these attachments at its ADD.
+    pub(crate) fn known_to(mut self, attachments: &[Attachment]) -> Self {
+        let known: BTreeSet<IpAddr> = attachments
+            .iter()
+            .flat_map(|attachment| attachment.addresses.iter().copied())
+            .collect();
+        self.addresses
+            .retain(|local| known.contains(&local.address));
+        self
     }
 
     /// The VRF devices.

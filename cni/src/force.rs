@@ -4,7 +4,7 @@ use std::io;
 
 use tracing::warn;
 use vrfgate_ebpf::{
-    Capacity, Error, Gate, GateStatus, Mode, Netns, Opening, RuleSet, SharedPorts, Store,
+    Capacity, Error, Gate, GateStatus, Mode, Netns, Rule, RuleSet, SharedPorts, Store, VrfStatus,
 };
 
 use crate::{Attachment, Facts, left_out, rule_set};
@@ -68,13 +68,7 @@ fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
     }
 }
 
-/// Whether both open the same ports.
-fn is_of(found: &Opening, wanted: &Opening) -> bool {
-    (found.protocol, &found.ports) == (wanted.protocol, &wanted.ports)
-}
-
-/// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some. On which addresses
-/// is no question here: some come after ADD (SLAAC, DHCP), for an agent to open.
+/// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some.
 pub(crate) fn lacking(found_gate: &GateStatus, wanted_set: &RuleSet) -> Vec<String> {
     let mut lacking = Vec::new();
     if found_gate.sysctls.now.tcp == Some(false) {
@@ -99,22 +93,34 @@ pub(crate) fn lacking(found_gate: &GateStatus, wanted_set: &RuleSet) -> Vec<Stri
             lacking.push(format!("VRF {name} is not enforced"));
         }
         for rule in &wanted.rules {
-            for opening in &rule.opens {
-                let mut rules = found.rules.iter().map(|found| &found.rule);
-                let in_force = rules.any(|found| {
-                    // None of its addresses was there yet.
-                    let waits = found.name == rule.name && found.opens.is_empty();
-                    let is_open = found.opens.iter().any(|found| is_of(found, opening));
-                    waits || is_open && found.sources == rule.sources
-                });
-                if !in_force {
-                    lacking.push(format!(
-                        "VRF {name}: {opening} of {} is not open as it should be",
-                        rule.name,
-                    ));
-                }
+            for opening in rule.opens.iter().filter(|_| !is_open(found, rule)) {
+                lacking.push(format!(
+                    "VRF {name}: {opening} of {} is not open as it should be",
+                    rule.name,
+                ));
             }
         }
     }
     lacking
+}
+
+/// Whether a VRF's rules open all that this one opens, to the same clients. Whose rules they are doesn't matter.
+fn is_open(vrf: &VrfStatus, wanted: &Rule) -> bool {
+    let rules = || vrf.rules.iter().map(|found| &found.rule);
+    wanted.opens.iter().all(|opening| {
+        let (protocol, ports) = (opening.protocol, &opening.ports);
+        let mut addresses = opening.addresses.iter();
+        if opening.addresses.is_empty() {
+            // It has its name and its counter, and nothing yet that it could open.
+            return rules().any(|found| found.name == wanted.name);
+        }
+        addresses.all(|address| {
+            let same_clients = rules().filter(|found| found.sources == wanted.sources);
+            let mut openings = same_clients.flat_map(|found| &found.opens);
+            openings.any(|found| {
+                (found.protocol, &found.ports) == (protocol, ports)
+                    && found.holds(*ports.start(), *address)
+            })
+        })
+    })
 }

@@ -95,7 +95,8 @@ fn main() -> ExitCode {
         eprintln!("vrfgate-lab: {error}");
         return ExitCode::FAILURE;
     }
-    let lock_down = groups.iter().any(|group| group == "locked");
+    let chosen = tests.filter.iter().chain(&groups);
+    let lock_down = chosen.into_iter().any(|name| name.starts_with("locked"));
     if lock_down && let Err(error) = locked::lock() {
         eprintln!("vrfgate-lab: locking the kernel down: {error}");
         return ExitCode::FAILURE;

@@ -61,10 +61,15 @@ impl Member {
 
 /// Everything on a machine that an agent could have changed. The directories are those of the container runtime.
 pub fn state(machine: &Lab, directories: &str) -> String {
-    // Interfaces of pods come and go; what the kernel counts is no setting. The plugin stays, for runtimes that say DEL with it.
+    // Interfaces of pods come and go; what the kernel counts is no setting. The plugin stays, for runtimes that say DEL with it,
+    // and the mark that says so is never there alone.
     let commands = [
         format!(
             "find {directories} -type f -not -name vrfgate -not -name .vrfgate.uninstalled -exec sha256sum '{{}}' + | sort"
+        ),
+        format!(
+            "find {directories} -name .vrfgate.uninstalled -printf '%h\\n' | \
+             while read -r place; do [ -e $place/vrfgate ] || echo $place: a mark without its plugin; done"
         ),
         "find /run/vrfgate -mindepth 1".to_owned(),
         "find /sys/fs/bpf -mindepth 1".to_owned(),

@@ -8,8 +8,8 @@ use std::{
 
 use ipnet::IpNet;
 use vrfgate_abi::{
-    IPV4, IPV6, PortBlock, PrefixRule, RULE_RESTRICTED, RuleKey, RuleValue, Source, VRF_AS_BEFORE,
-    VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP, VRF_PREFIXES, VrfPolicy,
+    IPV4, IPV6, LARGEST_BLOCK, PortBlock, PrefixRule, RULE_RESTRICTED, RuleKey, RuleValue, Source,
+    VRF_AS_BEFORE, VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP, VRF_PREFIXES, VrfPolicy,
 };
 
 use crate::{
@@ -256,6 +256,10 @@ fn ranges(mut blocks: Vec<PortBlock>) -> Vec<RangeInclusive<u16>> {
     blocks.sort_unstable_by_key(|block| block.first);
     let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
     for block in blocks {
+        // Somebody else has written it: no such block is ever looked up.
+        if block.size > LARGEST_BLOCK {
+            continue;
+        }
         let end = u32::from(block.first) + (1 << block.size) - 1;
         let end = u16::try_from(end).unwrap_or(u16::MAX);
         match ranges.last_mut() {

@@ -6,7 +6,7 @@ use crate::{
 };
 
 pub use crate::{
-    agent::fuzz::{attachments, notice},
+    agent::fuzz::{attachments, files as agent_files, notice},
     install::fuzz::conflist,
 };
 

@@ -43,8 +43,10 @@ pub(crate) fn add(
         }
         return Ok(result);
     }
+    let asking = failed(format!("asking for the addresses of {netns}"));
     let attachment = Attachment {
         netns: NetnsPlace::of(&netns, path).map_err(failed(format!("looking at {netns}")))?,
+        addresses: Facts::addresses_of(&netns).map_err(asking)?,
         key,
         pod: container.pod.clone(),
         vrf,

@@ -54,6 +54,8 @@ pub(crate) fn check(
     }
     match Gate::inspect(&machine.store, &netns) {
         Ok(Some(found)) => {
+            // Addresses may have come since, which only an agent opens.
+            let facts = facts.known_to(&attachments);
             let lacking = lacking(&found, &rule_set(&attachments, &facts));
             if lacking.is_empty() {
                 Ok(())

@@ -14,8 +14,7 @@ pub(crate) fn gc(input: &Input, places: &Places) -> Result<(), Failure> {
         machine.attachments.directory().display()
     ));
     let mut first: Option<Failure> = None;
-    for attachment in machine.attachments.all().map_err(reading)? {
-        let key = attachment.key;
+    for key in machine.attachments.keys().map_err(reading)? {
         let is_valid = valid.contains(&ValidAttachment {
             container_id: key.container_id.clone(),
             ifname: key.ifname.clone(),

@@ -165,10 +165,7 @@ impl Machine {
             "{}: is no record any more, and goes with its pod: {unreadable}",
             path.display()
         );
-        let place = self
-            .attachments
-            .place_of_unreadable(key)
-            .map_err(reading())?;
+        let place = self.attachments.place(key).map_err(reading())?;
         let Some(netns) = place else {
             self.attachments.remove(key).map_err(reading())?;
             return Ok(None);
@@ -179,6 +176,7 @@ impl Machine {
             pod: None,
             vrf: None,
             services: Vec::new(),
+            addresses: Vec::new(),
         }))
     }
 

@@ -132,23 +132,23 @@ fn a_broken_record_is_told_in_the_log_and_stops_nobody() {
 /// Somebody has edited it, or the disk was full.
 #[test]
 fn a_record_that_can_not_be_read_does_not_keep_its_pod_from_going() {
-    for (spoilt, gate_goes) in [
-        // Two services of one port, which no ADD records.
-        (
-            Some(json!([
-                {"name": "a", "protocol": "TCP", "port": 80},
-                {"name": "b", "protocol": "TCP", "port": 80},
-            ])),
-            true,
-        ),
-        (None, false),
+    // Two services of one port, which no ADD records.
+    let two = json!([
+        {"name": "a", "protocol": "TCP", "port": 80},
+        {"name": "b", "protocol": "TCP", "port": 80},
+    ]);
+    for (verb, spoilt, gate_goes) in [
+        ("DEL", Some(&two), true),
+        ("DEL", None, false),
+        ("GC", Some(&two), true),
+        ("GC", None, false),
     ] {
         let sandbox = Sandbox::new();
         let plugin = Sandbox::plugin();
         let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
         attach(&sandbox, &attachment);
         let record = sandbox.attachments().path(&attachment.key);
-        let text = match &spoilt {
+        let text = match spoilt {
             Some(services) => {
                 let mut text: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
                 text["services"] = services.clone();
@@ -158,13 +158,14 @@ fn a_record_that_can_not_be_read_does_not_keep_its_pod_from_going() {
         };
         fs::write(&record, text).unwrap();
 
-        sandbox.call(&plugin, "DEL", "1.0.0").must();
+        let call = sandbox.call(&plugin, verb, "1.1.0");
+        call.set("cni.dev/valid-attachments", json!([])).must();
 
-        assert!(!record.exists(), "{spoilt:?}");
+        assert!(!record.exists(), "{verb} {spoilt:?}");
         let log = fs::read_to_string(sandbox.path("log")).unwrap();
         let path = record.display().to_string();
-        assert!(log.contains(&path), "{log}");
-        assert_eq!(!sandbox.pins().exists(), gate_goes, "{spoilt:?}");
+        assert!(log.contains(&path), "{verb} {log}");
+        assert_eq!(!sandbox.pins().exists(), gate_goes, "{verb} {spoilt:?}");
     }
 }
 

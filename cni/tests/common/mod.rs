@@ -93,6 +93,7 @@ impl Sandbox {
             pod: None,
             vrf: None,
             services: serde_json::from_value(services.clone()).unwrap(),
+            addresses: Vec::new(),
         }
     }
 

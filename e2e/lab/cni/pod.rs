@@ -3,12 +3,16 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
+    mem::offset_of,
+    net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
     thread::{self, JoinHandle},
 };
 
+use aya::maps::{HashMap, Map, MapData};
 use serde_json::{Value, json};
+use vrfgate_abi::{LAYOUT, RuleKey, RuleValue};
 use vrfgate_e2e::{CniNode, Lab};
 
 use super::{open, open_to};
@@ -23,6 +27,7 @@ tests! {
         a_udp_service_is_served_and_another_is_not,
         two_interfaces_in_two_vrfs_have_a_gate_together_and_rules_of_their_own,
         check_sees_what_is_not_as_add_left_it,
+        check_sees_a_service_that_is_not_open_any_more_on_an_address_that_add_opened,
         a_pod_that_needs_an_agent_does_not_start_without_one,
         an_agent_hears_of_each_attachment_with_its_rules_in_force,
         services_that_contradict_those_of_another_interface_change_nothing;
@@ -148,6 +153,46 @@ fn check_sees_what_is_not_as_add_left_it() {
     }
     net1.should_refuse("CHECK", 101, "not in force");
     net1.add();
+    net1.must("CHECK");
+}
+
+/// The gate's rules, without those of an address or of any.
+fn erase_rules(node: &CniNode, address: Option<Ipv4Addr>) {
+    let maps = format!("v{LAYOUT}/rules");
+    let mut pins = node.left().into_iter().map(|pins| pins.join(&maps));
+    let pin = pins.find(|pin| pin.exists()).expect("a gate");
+    let rules = Map::HashMap(MapData::from_pin(pin).expect("the gate's map"));
+    let mut rules: HashMap<_, [u8; size_of::<RuleKey>()], [u8; size_of::<RuleValue>()]> =
+        rules.try_into().expect("its kind");
+    let erased = |key: &[u8]| {
+        let told = &key[offset_of!(RuleKey, address)..];
+        address.is_none_or(|address| told == address.to_ipv6_mapped().octets())
+    };
+    let keys = rules.keys().map(|key| key.expect("a key"));
+    let keys: Vec<_> = keys.filter(|key| erased(key)).collect();
+    assert_ne!(keys.len(), 0);
+    for key in keys {
+        rules.remove(&key).expect("a key that was there");
+    }
+}
+
+fn check_sees_a_service_that_is_not_open_any_more_on_an_address_that_add_opened() {
+    let (pod, _client) = crate::net::V4.one_vrf();
+    let node = CniNode::new();
+    let net1 = node.interface(&pod, "net1", &open_to("BLUE", 8080));
+    net1.add();
+    net1.must("CHECK");
+
+    let one = Ipv4Addr::new(192, 0, 2, 1);
+    for erased in [Some(one), None] {
+        erase_rules(&node, erased);
+        net1.should_refuse("CHECK", 101, "is not open as it should be");
+        net1.add();
+        net1.must("CHECK");
+    }
+    // Who takes an address away means it.
+    erase_rules(&node, Some(one));
+    pod.ip("address del 192.0.2.1/24 dev lan");
     net1.must("CHECK");
 }
 

@@ -31,6 +31,9 @@ tests! {
 /// Where the names of some pods are, which an agent of [`elsewhere`] doesn't see.
 const NAMES: &str = "/var/tmp";
 
+/// Where it doesn't see what is mounted on them, as in a container whose volume has no mount propagation.
+const BARE: &str = "/run";
+
 /// A process that lives in a pod and does nothing else.
 struct Resident(Child);
 
@@ -60,10 +63,14 @@ struct Name {
 
 impl Name {
     fn new() -> Self {
+        Self::new_in(NAMES)
+    }
+
+    fn new_in(place: &str) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("vrfgate-names-")
-            .tempdir_in(NAMES)
-            .unwrap_or_else(|error| panic!("{NAMES}: {error}"));
+            .tempdir_in(place)
+            .unwrap_or_else(|error| panic!("{place}: {error}"));
         Self { directory }
     }
 
@@ -115,15 +122,15 @@ fn unname(pod: &Host) {
     gone.unwrap_or_else(|error| panic!("{}: {error}", name.display()));
 }
 
-/// Starts an agent that doesn't see [`NAMES`], as one in a container that has not mounted it. By `arguments` of
-/// unshare(1), it may lack more.
+/// Starts an agent that doesn't see [`NAMES`], as one in a container that has not mounted it, and of names in [`BARE`] only the
+/// files. By `arguments` of unshare(1), it may lack more.
 fn elsewhere<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     let mut starter = vec!["unshare", "--mount"];
     starter.extend(arguments);
     starter.extend([
         "sh",
         "-c",
-        "mount -t tmpfs none /var/tmp && exec \"$@\"",
+        "mount -t tmpfs none /var/tmp && umount --lazy /run/vrfgate-names-*/pod 2>/dev/null; exec \"$@\"",
         "sh",
     ]);
     starter
@@ -272,9 +279,19 @@ fn of_a_pod_that_it_can_not_see_an_agent_says_what_it_lacks_and_leaves_the_gate_
     let name = Name::new();
     name.name(&by_name);
     unname(&by_name);
+    let (by_bare_name, client_of_bare, _servers_of_bare) = pod();
+    let bare = Name::new_in(BARE);
+    bare.name(&by_bare_name);
+    unname(&by_bare_name);
     let pods = [
         (&by_process, &its_client, resident.netns(), "agent.hostPID"),
         (&by_name, &client, name.path(), "agent.pods.netnsDir"),
+        (
+            &by_bare_name,
+            &client_of_bare,
+            bare.path(),
+            "mountPropagation: HostToContainer",
+        ),
     ];
     for (pod, _, netns, _) in &pods {
         node.interface(pod, "net1", &open(8080)).at(netns).add();

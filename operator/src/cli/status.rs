@@ -1,10 +1,10 @@
 //! `vrfgate status`
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{fmt::Write as _, io, process::ExitCode};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use vrfgate_ebpf::{Gate, GateStatus, Opening, RuleStatus, Store};
+use vrfgate_ebpf::{Gate, GateStatus, Netns, Opening, RuleStatus, Store};
 
 use super::{Output, Target, table::columns};
 use crate::{
@@ -41,9 +41,7 @@ pub(super) fn status(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let netns = args.target.open()?;
     let status = Status {
         gate: Gate::inspect(store, &netns)?,
-        report: Report::load(store, &netns)
-            .with_context(|| format!("reading the report of {netns}"))?
-            .unwrap_or_default(),
+        report: report(store, &netns)?,
         clashes: super::block_on(async {
             let facts = Watcher::new(&netns)?.facts().await?;
             Ok(port_clashes(&netns, &facts)?)
@@ -57,6 +55,22 @@ pub(super) fn status(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         Output::Text => print!("{}", text(&netns.to_string(), &status)?),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What whoever looks after the gate has written down. The gate itself is told of also where that is no report.
+fn report(store: &Store, netns: &Netns) -> anyhow::Result<Report> {
+    match Report::load(store, netns) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Report {
+            warnings: vec![format!(
+                "what is known of leaks and routes can't be read; whoever looks after the gate writes it anew at its next \
+                 change: {error}"
+            )],
+            ..Report::default()
+        }),
+        report => Ok(report
+            .with_context(|| format!("reading the report of {netns}"))?
+            .unwrap_or_default()),
+    }
 }
 
 fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {

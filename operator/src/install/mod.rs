@@ -113,7 +113,7 @@ pub fn uninstall(
     }
     let attachments = Attachments::of(store);
     let attached = attachments
-        .all()
+        .keys()
         .with_context(|| format!("reading {}", attachments.directory().display()))?
         .len();
     if attached > 0 {

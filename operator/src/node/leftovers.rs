@@ -33,8 +33,8 @@ static BLIND: Once = Once::new();
 
 /// A runtime that was killed, or off, may never say DEL for a pod that it has lost.
 fn collect_attachments(attachments: &Attachments) -> io::Result<()> {
-    let found = attachments.all()?;
-    if found.is_empty() {
+    let keys = attachments.keys()?;
+    if keys.is_empty() {
         return Ok(());
     }
     let living = match LivingNetns::now()? {
@@ -44,14 +44,13 @@ fn collect_attachments(attachments: &Attachments) -> io::Result<()> {
             return Ok(());
         }
     };
-    for attachment in found {
-        let netns = &attachment.netns;
+    for key in keys {
+        let Some(netns) = attachments.place(&key)? else {
+            continue;
+        };
         if netns.open()?.is_none() && living.lacks(netns.inode, netns.cookie) {
-            attachments.remove_if_same(&attachment)?;
-            info!(
-                "removed the record of {}: its network namespace is gone",
-                attachment.key
-            );
+            attachments.remove_if_in(&key, &netns)?;
+            info!("removed the record of {key}: its network namespace is gone");
         }
     }
     Ok(())

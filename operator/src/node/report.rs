@@ -264,10 +264,12 @@ impl Report {
 
     /// The report of whoever looks, or last looked, after the namespace. `None` when there is none.
     pub fn load(store: &Store, netns: &Netns) -> io::Result<Option<Self>> {
-        match fs::read(path(store, netns)) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(io::Error::other),
+        let path = path(store, netns);
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+                let what = format!("{}: {error}", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

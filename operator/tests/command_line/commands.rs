@@ -60,6 +60,21 @@ fn status_tells_the_sysctls_of_now_from_the_former_ones() {
 }
 
 #[test]
+fn status_tells_of_the_gate_also_where_the_report_beside_it_is_none() {
+    let sandbox = Sandbox::new();
+    sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
+    sandbox.must("run", &["--once"]);
+    let files = fs::read_dir(sandbox.path("run")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    let report = files.find(|path| path.to_string_lossy().ends_with(".report.json"));
+    let report = report.unwrap();
+    fs::write(&report, "{").unwrap();
+    let said = sandbox.must("status", &[]);
+    assert!(said.contains("the gate is in force"), "{said}");
+    assert!(said.contains(&report.display().to_string()), "{said}");
+}
+
+#[test]
 fn doctor_fails_and_names_the_cure_when_something_is_missing() {
     let sandbox = Sandbox::new();
     assert!(sandbox.must("doctor", &[]).contains("there is no gate yet"));
@@ -75,17 +90,7 @@ fn doctor_fails_and_names_the_cure_when_something_is_missing() {
 fn a_kernel_is_judged_by_what_it_can_and_not_by_its_name() {
     let sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
-    let named_2_6 = |command: &str| {
-        let mut line = wrapped(&["setarch", "--uname-2.6"], &sandbox.command(command));
-        if command == "run" {
-            line.arg("--once");
-        }
-        let output = line.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {said}{errors}");
-        said
-    };
+    let named_2_6 = |command| must_by(&["setarch", "--uname-2.6"], &sandbox, command);
     let said = named_2_6("doctor");
     assert!(said.contains("ok       kernel 2.6."), "{said}");
     named_2_6("run");
@@ -96,19 +101,9 @@ fn a_kernel_is_judged_by_what_it_can_and_not_by_its_name() {
 fn without_types_of_the_kernel_the_gate_works_and_doctor_says_beforehand_what_that_costs() {
     let sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
-    let without_types = |command: &str| {
-        let hide = "mount -t tmpfs none /sys/kernel && exec \"$@\"";
-        let hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"];
-        let mut line = wrapped(&hidden, &sandbox.command(command));
-        if command == "run" {
-            line.arg("--once");
-        }
-        let output = line.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {said}{errors}");
-        said
-    };
+    let hide = "mount -t tmpfs none /sys/kernel && exec \"$@\"";
+    let hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+    let without_types = |command| must_by(&hidden, &sandbox, command);
     let told = "note     the kernel's types can't be read at /sys/kernel/btf/vmlinux";
     let said = without_types("doctor");
     assert!(
@@ -123,13 +118,21 @@ fn without_types_of_the_kernel_the_gate_works_and_doctor_says_beforehand_what_th
     assert!(sandbox.link_pin().exists());
 }
 
-/// A command that is started by another one.
-fn wrapped(by: &[&str], command: &Command) -> Command {
-    let mut line = Command::new(by[0]);
-    line.args(&by[1..])
-        .arg(command.get_program())
-        .args(command.get_args());
-    line
+/// What a command says that another one starts; `run` ends with the gate in force.
+fn must_by(starter: &[&str], sandbox: &Sandbox, command: &str) -> String {
+    let program = sandbox.command(command);
+    let mut line = Command::new(starter[0]);
+    line.args(&starter[1..])
+        .arg(program.get_program())
+        .args(program.get_args());
+    if command == "run" {
+        line.arg("--once");
+    }
+    let output = line.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {said}{errors}");
+    said
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn record_of(sandbox: &Sandbox) -> (Attachments, Key) {
         pod: None,
         vrf: None,
         services: serde_json::from_value(json!([])).unwrap(),
+        addresses: Vec::new(),
     };
     attachments.write(&attachment).unwrap();
     (attachments, key)

@@ -6,7 +6,10 @@ use vrfgate_cni::{Attachment, Facts, Link, LocalAddress, agent::Notice, rule_set
 use vrfgate_ebpf::Rule;
 
 use super::wanted::Wanted;
-use crate::compile::{LinkKind, NodeFacts, OpenService, VrfName, compile, first_conflict};
+use crate::{
+    api::VrfGateNodeSpec,
+    compile::{LinkKind, NodeFacts, OpenService, VrfName, check_set, compile, first_conflict},
+};
 
 /// Records of one namespace, one a line: an agent puts the same rules into force as the plugin.
 pub fn attachments(bytes: &[u8]) {
@@ -34,6 +37,22 @@ pub fn attachments(bytes: &[u8]) {
             vrf.services.iter().map(of_service).collect()
         });
         assert_eq!(of_plugin, of_agent, "the rules of {}", vrf.name);
+    }
+}
+
+/// What pods were asked to hold: each leak that an agent keeps of them can be in force beside the others.
+pub fn asked_for(spec: &VrfGateNodeSpec) {
+    let facts = facts();
+    let vrfs: Vec<VrfName> = facts
+        .vrfs()
+        .filter_map(|vrf| vrf.name.parse().ok())
+        .collect();
+    for pod in &spec.pods {
+        let leaks = Wanted::new(&[], Some(pod), &spec.pod_leaks)
+            .settle(&vrfs)
+            .leaks;
+        assert_eq!(check_set(&leaks), []);
+        let _ = compile(&leaks, &node_facts(&facts));
     }
 }
 

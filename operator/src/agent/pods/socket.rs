@@ -7,7 +7,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::{
-        fs::{DirBuilderExt as _, MetadataExt as _},
+        fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
         net,
     },
     path::{Path, PathBuf},
@@ -141,6 +141,8 @@ fn bind(path: &Path) -> io::Result<net::UnixListener> {
         _ => {}
     }
     let listener = net::UnixListener::bind(path)?;
+    // The umask decides otherwise, and that of a container may be anything.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -271,6 +273,16 @@ mod tests {
         let socket = place.path.clone();
         drop((heard, place));
         assert!(!socket.exists());
+        fs::remove_dir_all(&run).unwrap();
+    }
+
+    #[test]
+    fn only_its_owner_may_speak_there_whatever_the_umask_says() {
+        let run = std::env::temp_dir().join(format!("vrfgate-own-socket-{}", std::process::id()));
+        let (_heard, place) = listen(&Store::new("/nowhere", &run)).unwrap();
+        let mode = fs::metadata(&place.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(place);
         fs::remove_dir_all(&run).unwrap();
     }
 
