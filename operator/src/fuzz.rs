@@ -1,9 +1,7 @@
 //! For the fuzzer: readers of what is not ours to trust.
 
-use crate::{
-    api::{GateLeak, read_leaks},
-    compile::{NodeFacts, check_set, compile},
-};
+use crate::api::{GateLeak, read_leaks};
+use vrfgate_core::{NodeFacts, check_set, compile};
 
 pub use crate::{
     agent::fuzz::{attachments, files as agent_files, notice},

@@ -6,14 +6,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use vrfgate_e2e::{CniNode, Host, Lab, Listener, ReplyFrom};
-use vrfgate_operator::{
-    api::{GateLeak, VrfLeak, parse_cluster},
-    compile::{
-        Endpoint, FleetLeak, FleetNode, FleetPod, Leak, LeakName, NodePlan, Planner, Prefix,
-        Protocol, Replies, ServiceKey,
-    },
+use vrfgate_core::{
+    Endpoint, FleetLeak, FleetNode, FleetPod, Leak, LeakName, NodePlan, Planner, Prefix, Protocol,
+    Replies, ServiceKey,
 };
+use vrfgate_e2e::{CniNode, Host, Lab, Listener, ReplyFrom};
+use vrfgate_operator::api::{GateLeak, VrfLeak, parse_cluster};
 
 use super::Example;
 

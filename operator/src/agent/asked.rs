@@ -1,6 +1,7 @@
 //! What an agent was asked for, read from its object.
 
-use crate::{api::VrfGateNodeSpec, compile::Leak};
+use crate::api::VrfGateNodeSpec;
+use vrfgate_core::Leak;
 
 /// What an agent was asked for, leak by leak.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use super::{
     parse_local, shape,
     yaml::{Node, Value},
 };
-use crate::compile::Leak;
+use vrfgate_core::Leak;
 
 /// Fields of an object as an API server stores it.
 const OBJECT_FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];

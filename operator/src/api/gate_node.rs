@@ -16,7 +16,7 @@ use super::{
     validate::parse_resolved,
     words,
 };
-use crate::compile::{Leak, Mode, Protocol, Replies};
+use vrfgate_core::{Leak, Mode, Protocol, Replies};
 
 /// The desired state of one node: the leaks that apply to it, with references resolved.
 #[derive(

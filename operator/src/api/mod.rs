@@ -2,7 +2,7 @@
 //! their types, their CRDs, their meaning.
 //!
 //! Owns the wire format and everything that can be wrong with it. What leaves here is a
-//! [`Leak`](crate::compile::Leak), parsed and legal. Must not know of BPF, netlink or an API
+//! [`Leak`](vrfgate_core::Leak), parsed and legal. Must not know of BPF, netlink or an API
 //! server; files are read by the caller.
 //!
 //! # Versions

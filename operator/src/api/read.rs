@@ -10,7 +10,7 @@ use super::{
     field::{FieldError, FieldPath},
     yaml,
 };
-use crate::compile::{Leak, LeakName};
+use vrfgate_core::{Leak, LeakName};
 
 /// A mistake in a file of leaks.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

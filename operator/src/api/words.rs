@@ -1,6 +1,6 @@
 //! The fields that take one of a few words.
 
-use crate::compile::{Mode, Protocol, Replies};
+use vrfgate_core::{Mode, Protocol, Replies};
 
 /// `spec.mode`: refuse.
 pub const ENFORCE: &str = "Enforce";

@@ -12,10 +12,8 @@ use vrfgate_ebpf::{
 };
 
 use super::{Marks, Target};
-use crate::{
-    compile::{LinkKind, MarkMask, NodeFacts},
-    node::{MarkUser, Watcher, missing_modules, port_clashes, would_wait},
-};
+use crate::node::{MarkUser, Watcher, missing_modules, port_clashes, would_wait};
+use vrfgate_core::{LinkKind, MarkMask, NodeFacts};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -9,10 +9,10 @@ use vrfgate_ebpf::Store;
 
 use super::{Cli, Output, Target, table::columns};
 use crate::{
-    compile::VrfName,
     explain::{Explanation, Question},
     node::probe,
 };
+use vrfgate_core::VrfName;
 
 /// Neither "served" nor "not served": the question could not be answered.
 const NO_ANSWER: u8 = 2;

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use vrfgate_ebpf::{Netns, SharedPorts, Store};
 
-use crate::compile::MarkMask;
+use vrfgate_core::MarkMask;
 
 /// Opens chosen services of a Linux network namespace to chosen VRFs, and nothing else.
 #[derive(Debug, Parser)]

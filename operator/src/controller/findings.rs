@@ -8,10 +8,8 @@ use std::{
 use kube::ResourceExt as _;
 
 use super::{gates::holds, status, view::View};
-use crate::{
-    api::VrfGateNode,
-    compile::{NodePlan, PlacedLeak},
-};
+use crate::api::VrfGateNode;
+use vrfgate_core::{NodePlan, PlacedLeak};
 
 /// What a leak has met.
 #[derive(Debug, Default)]

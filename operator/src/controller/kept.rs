@@ -10,10 +10,8 @@ use std::{
 use kube::ResourceExt as _;
 
 use super::view::View;
-use crate::{
-    api::{GateLeak, GatePod, VrfGateNodeSpec},
-    compile::FleetPod,
-};
+use crate::api::{GateLeak, GatePod, VrfGateNodeSpec};
+use vrfgate_core::FleetPod;
 
 /// The leaks that nobody can read any more, and the order of all.
 pub struct Kept {

@@ -3,7 +3,7 @@
 //!
 //! Level-triggered like the node engine: whatever changes, the whole cluster is looked at again, from caches,
 //! and only what differs is written. What has to be decided is decided by the pure
-//! [`compile`](crate::compile); here is what takes an API server. Knows nothing of BPF and netlink.
+//! [`vrfgate_core`]; here is what takes an API server. Knows nothing of BPF and netlink.
 
 mod events;
 mod findings;

@@ -28,10 +28,8 @@ use super::{
     view::{View, ViewedLeak},
     world::World,
 };
-use crate::{
-    api::{GateLeak, GatePod, VrfGateNode, VrfGateNodeSpec, VrfLeak, VrfLeakStatus},
-    compile::{FleetLeak, Leak, NodePlan, PlacedLeak, Planner},
-};
+use crate::api::{GateLeak, GatePod, VrfGateNode, VrfGateNodeSpec, VrfLeak, VrfLeakStatus};
+use vrfgate_core::{FleetLeak, Leak, NodePlan, PlacedLeak, Planner};
 
 /// Keeps a leak until every node has let go of it.
 const FINALIZER: &str = "vrfgate.dev/nodes-let-go";

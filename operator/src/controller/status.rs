@@ -12,10 +12,8 @@ use super::{
     findings::{Findings, Placement},
     view::ViewedLeak,
 };
-use crate::{
-    api::{NodeCounts, NodeLeakState, VrfLeakStatus},
-    compile::{FleetLeak, ServiceKey},
-};
+use crate::api::{NodeCounts, NodeLeakState, VrfLeakStatus};
+use vrfgate_core::{FleetLeak, ServiceKey};
 
 /// Nodes named in a message; of a thousand, the first few are enough to begin with.
 const NAMED: usize = 5;

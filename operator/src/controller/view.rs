@@ -1,4 +1,4 @@
-//! From Kubernetes' objects to the plain values that [`compile`](crate::compile) takes.
+//! From Kubernetes' objects to the plain values that [`vrfgate_core`] takes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,10 +16,8 @@ use k8s_openapi::{
 use kube::ResourceExt as _;
 
 use super::world::{Pods, World};
-use crate::{
-    api::{VrfLeak, parse_cluster},
-    compile::{Endpoint, FleetLeak, FleetNode, FleetPod, Protocol, ServiceKey},
-};
+use crate::api::{VrfLeak, parse_cluster};
+use vrfgate_core::{Endpoint, FleetLeak, FleetNode, FleetPod, Protocol, ServiceKey};
 
 /// The label that ties an `EndpointSlice` to its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";

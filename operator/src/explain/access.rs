@@ -10,7 +10,7 @@ use std::{
 use vrfgate_ebpf::{L3mdevAccept, Mode, OpenSocket, Opening, Protocol, VrfStatus};
 
 use super::{Processes, sockets::takes_address};
-use crate::compile::{self, GatedVrf, Prefix};
+use vrfgate_core::{self, GatedVrf, Prefix};
 
 /// What a VRF's clients may have of unbound listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +54,12 @@ impl Access {
     pub fn asked_for(vrf: &GatedVrf, former: L3mdevAccept, udp: bool) -> Self {
         match (vrf.named_by_leak, vrf.mode) {
             (false, _) => Self::ungated(former),
-            (true, compile::Mode::Audit) => Self::All { tcp: true, udp },
-            (true, compile::Mode::Enforce) => {
+            (true, vrfgate_core::Mode::Audit) => Self::All { tcp: true, udp },
+            (true, vrfgate_core::Mode::Enforce) => {
                 let services = vrf.services.iter().map(|service| Opening {
                     protocol: match service.protocol {
-                        compile::Protocol::Tcp => Protocol::Tcp,
-                        compile::Protocol::Udp => Protocol::Udp,
+                        vrfgate_core::Protocol::Tcp => Protocol::Tcp,
+                        vrfgate_core::Protocol::Udp => Protocol::Udp,
                     },
                     ports: service.ports.first()..=service.ports.last(),
                     addresses: service.addresses.clone(),

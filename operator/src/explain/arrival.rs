@@ -8,7 +8,7 @@ use super::{
     judge::{Case, End, Sees, Stage, Steps, Verdict},
     policy::{deciding, local_first},
 };
-use crate::compile::LinkKind;
+use vrfgate_core::LinkKind;
 
 impl Facts {
     /// The VRF, if packets can come in through it.
@@ -71,7 +71,7 @@ impl Facts {
                 ),
             ));
         }
-        let names = |wanted: &[&crate::compile::Link]| {
+        let names = |wanted: &[&vrfgate_core::Link]| {
             let names: Vec<&str> = wanted.iter().map(|link| link.name.as_str()).collect();
             names.join(", ")
         };

@@ -11,7 +11,7 @@ use serde::Serialize;
 use vrfgate_ebpf::{OpenSocket, Protocol};
 
 use super::{Facts, Processes};
-use crate::compile::NodeFacts;
+use vrfgate_core::NodeFacts;
 
 /// An unbound and a VRF-bound socket on one port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

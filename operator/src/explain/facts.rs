@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use vrfgate_ebpf::{GateStatus, L3mdevAccept, OpenSocket, Protocol};
 
 use super::PolicyRule;
-use crate::compile::{Link, LinkKind, NodeFacts, VrfName};
+use vrfgate_core::{Link, LinkKind, NodeFacts, VrfName};
 
 /// The first packet of a client: a connection to be made, or a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]

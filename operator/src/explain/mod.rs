@@ -1,6 +1,6 @@
 //! Why a packet does or doesn't reach a service: the judgement, and the clashes of ports.
 //!
-//! Plain values in, plain values out, as in [`compile`](crate::compile). Nothing here asks the kernel: its
+//! Plain values in, plain values out, as in [`vrfgate_core`]. Nothing here asks the kernel: its
 //! answers arrive as [`Facts`], and the gate, as it is in force, as the loader's plain values.
 
 mod access;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use vrfgate_ebpf::{Capacity, Mode, Needs, Opening, Protocol, Rule, RuleSet, Vrf};
 
 use super::Reason;
-use crate::compile::{
+use vrfgate_core::{
     self, Desired, GatedVrf, Leak, LeakName, NodeFacts, OpenService, Prefix, ServiceName, compile,
     first_conflict,
 };
@@ -148,8 +148,8 @@ fn gated(vrf: &GatedVrf) -> Vrf {
         name: vrf.name.clone(),
         mode: match (vrf.named_by_leak, vrf.mode) {
             (false, _) => Mode::AsBefore,
-            (true, compile::Mode::Enforce) => Mode::Enforce,
-            (true, compile::Mode::Audit) => Mode::Audit,
+            (true, vrfgate_core::Mode::Enforce) => Mode::Enforce,
+            (true, vrfgate_core::Mode::Audit) => Mode::Audit,
         },
         rules: rules(&vrf.services),
     }
@@ -202,8 +202,8 @@ fn add(opens: &mut Vec<Opening>, opening: Opening) {
 fn opening(service: &OpenService) -> Opening {
     Opening {
         protocol: match service.protocol {
-            compile::Protocol::Tcp => Protocol::Tcp,
-            compile::Protocol::Udp => Protocol::Udp,
+            vrfgate_core::Protocol::Tcp => Protocol::Tcp,
+            vrfgate_core::Protocol::Udp => Protocol::Udp,
         },
         ports: service.ports.first()..=service.ports.last(),
         addresses: service.addresses.clone(),

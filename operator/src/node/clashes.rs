@@ -4,10 +4,8 @@ use tracing::{debug, warn};
 use vrfgate_ebpf::{Netns, Protocol, SocketsInSight, sockets_in_sight};
 
 use super::{ProbeError, processes};
-use crate::{
-    compile::NodeFacts,
-    explain::{Clash, Processes, clashes},
-};
+use crate::explain::{Clash, Processes, clashes};
+use vrfgate_core::NodeFacts;
 
 /// Every port that an unbound and a VRF-bound socket both have.
 pub fn port_clashes(netns: &Netns, facts: &NodeFacts) -> Result<Vec<Clash>, ProbeError> {

@@ -14,10 +14,8 @@ use vrfgate_ebpf::{
 };
 
 use super::{LeakReport, LeakState, ProbeError, Watcher, processes};
-use crate::{
-    compile::{self, Desired, GatedVrf, NodeFacts},
-    explain::{Access, Closed, Processes, closed},
-};
+use crate::explain::{Access, Closed, Processes, closed};
+use vrfgate_core::{Desired, GatedVrf, NodeFacts};
 
 /// Listeners that are named; more are counted.
 const NAMED: usize = 10;
@@ -150,7 +148,7 @@ impl Closings {
         self.enforced = enforced.cloned().collect();
         let mut services = desired.vrfs.iter().flat_map(|vrf| &vrf.services);
         self.udp = former.udp == Some(true)
-            || services.any(|service| service.protocol == compile::Protocol::Udp);
+            || services.any(|service| service.protocol == vrfgate_core::Protocol::Udp);
     }
 
     /// What clients of a VRF could reach before it was closed, and why.
@@ -236,8 +234,8 @@ pub fn why_open(sysctls: L3mdevAccept) -> Option<String> {
 fn mode_of(vrf: &GatedVrf) -> Mode {
     match (vrf.named_by_leak, vrf.mode) {
         (false, _) => Mode::AsBefore,
-        (true, compile::Mode::Audit) => Mode::Audit,
-        (true, compile::Mode::Enforce) => Mode::Enforce,
+        (true, vrfgate_core::Mode::Audit) => Mode::Audit,
+        (true, vrfgate_core::Mode::Enforce) => Mode::Enforce,
     }
 }
 
@@ -268,7 +266,7 @@ mod tests {
         }
     }
 
-    fn vrf(named_by_leak: bool, mode: compile::Mode) -> GatedVrf {
+    fn vrf(named_by_leak: bool, mode: vrfgate_core::Mode) -> GatedVrf {
         GatedVrf {
             name: "BLUE".to_owned(),
             ifindex: 7,
@@ -311,7 +309,7 @@ mod tests {
     #[test]
     fn a_vrf_that_is_enforced_was_open_as_far_as_the_sysctls_went() {
         let mut closings = Closings::default();
-        let enforced = vrf(true, compile::Mode::Enforce);
+        let enforced = vrf(true, vrfgate_core::Mode::Enforce);
         closings.follow(&desired(enforced.clone()), OPEN);
         let (before, why) = closings.before(&enforced, OPEN).unwrap();
         assert_eq!(
@@ -324,11 +322,11 @@ mod tests {
         assert_eq!(why, "tcp_l3mdev_accept was 1 before the gate");
         assert_eq!(closings.before(&enforced, SHUT), None);
         assert_eq!(
-            closings.before(&vrf(false, compile::Mode::Enforce), OPEN),
+            closings.before(&vrf(false, vrfgate_core::Mode::Enforce), OPEN),
             None
         );
         assert_eq!(
-            closings.before(&vrf(true, compile::Mode::Audit), OPEN),
+            closings.before(&vrf(true, vrfgate_core::Mode::Audit), OPEN),
             None
         );
     }
@@ -336,8 +334,8 @@ mod tests {
     #[test]
     fn a_vrf_that_was_audited_was_open_until_it_is_audited_again_or_gone() {
         let (audited, enforced) = (
-            vrf(true, compile::Mode::Audit),
-            vrf(true, compile::Mode::Enforce),
+            vrf(true, vrfgate_core::Mode::Audit),
+            vrf(true, vrfgate_core::Mode::Enforce),
         );
         let mut closings = Closings::default();
         closings.follow(&desired(audited.clone()), SHUT);

@@ -6,7 +6,7 @@ use vrfgate_ebpf::{
 };
 
 use super::admission::{Admission, Refused, rule_set};
-use crate::compile::{Desired, Leak, NodeFacts, compile};
+use vrfgate_core::{Desired, Leak, NodeFacts, compile};
 
 /// The engine of one namespace. Holds the gate, and with it the right to change it.
 pub struct Engine {

@@ -17,7 +17,7 @@ use super::{
     routes::{self, RouteOutcome, Standing},
     steer::{self, MarkUser, SteerError, SteerOutcome},
 };
-use crate::compile::{
+use vrfgate_core::{
     Link, LinkKind, LocalAddress, LocalPrefix, MarkMask, NodeFacts, Prefix, SteeredVrf, WantedRoute,
 };
 

@@ -5,10 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    api::read_leaks,
-    compile::{Leak, check_set},
-};
+use crate::api::read_leaks;
+use vrfgate_core::{Leak, check_set};
 
 /// Endings of the files that are read in a directory.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];

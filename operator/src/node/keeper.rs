@@ -22,7 +22,7 @@ use super::{
     shared::came_later,
     words::{local_rule_moved, mended, overridden, tell_news, unlisted},
 };
-use crate::compile::{
+use vrfgate_core::{
     Desired, Leak, Link, LinkKind, MarkMask, NodeFacts, SteeredVrf, VrfName, WantedRoute,
 };
 

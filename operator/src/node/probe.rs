@@ -14,10 +14,8 @@ use super::{
     kernel::{FIB_MATCH, Filter, LOOKUP_TABLE, Lookup, routes, rules},
     processes,
 };
-use crate::{
-    compile::LinkKind,
-    explain::{Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RuleAction},
-};
+use crate::explain::{Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RuleAction};
+use vrfgate_core::LinkKind;
 
 mod answers;
 mod beyond;

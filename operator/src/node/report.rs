@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 use vrfgate_ebpf::{Netns, Store, remove_replaced, replace_file};
 
 use super::{Refusal, Refused, RouteOutcome, SteerOutcome, repairs::Repairs};
-use crate::{
-    compile::{Desired, Leak, LeakName, NodeFacts, Prefix, WaitingReason, WantedRoute, Way},
-    explain::Steered,
-};
+use crate::explain::Steered;
+use vrfgate_core::{Desired, Leak, LeakName, NodeFacts, Prefix, WaitingReason, WantedRoute, Way};
 
 /// Content of the report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

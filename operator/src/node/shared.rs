@@ -4,10 +4,8 @@
 use vrfgate_ebpf::{Error, Netns, SharedPort, kernel_release, shared_ports};
 
 use super::processes;
-use crate::{
-    compile::NodeFacts,
-    explain::{Facts, Party},
-};
+use crate::explain::{Facts, Party};
+use vrfgate_core::NodeFacts;
 
 /// Ports that are named; of a hundred, the first few are enough to begin with.
 const NAMED: usize = 20;

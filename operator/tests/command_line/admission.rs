@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vrfgate_core::{
+    Endpoint, FleetNode, Leak, Link, LinkKind, LocalAddress, NodeFacts, Planner, ServiceKey,
+};
 use vrfgate_ebpf::{Gate, GateStatus, Opening, Protocol};
 use vrfgate_operator::{
     api::{GateLeak, VrfLeak, parse_cluster, read_leaks},
-    compile::{
-        Endpoint, FleetNode, Leak, Link, LinkKind, LocalAddress, NodeFacts, Planner, ServiceKey,
-    },
     node::{Engine, Outcome, Reason},
 };
 
@@ -285,8 +285,8 @@ fn on_node(leaks: &str, endpoints: &[Endpoints<'_>]) -> (Vec<Leak>, Vec<String>)
                 address: address.parse().unwrap(),
                 port: (*port).try_into().unwrap(),
                 protocol: match *protocol {
-                    "UDP" => vrfgate_operator::compile::Protocol::Udp,
-                    _ => vrfgate_operator::compile::Protocol::Tcp,
+                    "UDP" => vrfgate_core::Protocol::Udp,
+                    _ => vrfgate_core::Protocol::Tcp,
                 },
                 port_name: format!("{port}-{}", protocol.to_lowercase()),
             });

@@ -3,10 +3,10 @@
 use std::{fs, path::Path, time::Duration};
 
 use tempfile::TempDir;
+use vrfgate_core::{Link, LinkKind, LocalAddress, NodeFacts};
 use vrfgate_ebpf::{Gate, Mode};
 use vrfgate_operator::{
     api::read_leaks,
-    compile::{Link, LinkKind, LocalAddress, NodeFacts},
     node::{Engine, LeakFiles, Watcher},
 };
 

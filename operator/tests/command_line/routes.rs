@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use vrfgate_operator::{
-    compile::{NodeFacts, Prefix, RouteKey, WantedRoute, Way},
-    node::{Refusal, RouteOutcome, Watcher},
-};
+use vrfgate_core::{NodeFacts, Prefix, RouteKey, WantedRoute, Way};
+use vrfgate_operator::node::{Refusal, RouteOutcome, Watcher};
 
 use crate::sandbox::Sandbox;
 

@@ -6,10 +6,8 @@ use vrfgate_cni::{Attachment, Facts, Link, LocalAddress, agent::Notice, rule_set
 use vrfgate_ebpf::Rule;
 
 use super::wanted::Wanted;
-use crate::{
-    api::VrfGateNodeSpec,
-    compile::{LinkKind, NodeFacts, OpenService, VrfName, check_set, compile, first_conflict},
-};
+use crate::api::VrfGateNodeSpec;
+use vrfgate_core::{LinkKind, NodeFacts, OpenService, VrfName, check_set, compile, first_conflict};
 
 /// Records of one namespace, one a line: an agent puts the same rules into force as the plugin.
 pub fn attachments(bytes: &[u8]) {
@@ -88,7 +86,7 @@ fn sorted(prefixes: &[impl ToString]) -> Vec<String> {
 }
 
 fn node_facts(facts: &Facts) -> NodeFacts {
-    let links = facts.links.iter().map(|link| crate::compile::Link {
+    let links = facts.links.iter().map(|link| vrfgate_core::Link {
         ifindex: link.ifindex,
         name: link.name.clone(),
         kind: if link.is_vrf {
@@ -101,7 +99,7 @@ fn node_facts(facts: &Facts) -> NodeFacts {
         master: link.master,
     });
     let addresses = facts.addresses.iter();
-    let addresses = addresses.map(|address| crate::compile::LocalAddress {
+    let addresses = addresses.map(|address| vrfgate_core::LocalAddress {
         ifindex: address.ifindex,
         address: address.address,
     });

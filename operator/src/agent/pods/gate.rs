@@ -17,9 +17,9 @@ use super::{
 use crate::{
     agent::stirred,
     clear::clear,
-    compile::VrfName,
     node::{Keeper, Report, Settings, Stir},
 };
+use vrfgate_core::VrfName;
 
 /// How often the kernel is asked whether a pod's gate is still in force. It takes two detached links in
 /// between to open a door, and a node may have hundreds of pods.
@@ -257,7 +257,7 @@ impl Task {
         }
     }
 
-    fn settle(&mut self) -> Vec<crate::compile::Leak> {
+    fn settle(&mut self) -> Vec<vrfgate_core::Leak> {
         let Settled { leaks, left_out } = self.state.wanted.settle(&self.vrfs);
         self.state.left_out = left_out;
         leaks

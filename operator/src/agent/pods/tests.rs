@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     api::{GateLeak, GatePod, NodeLeakState, VrfGateNodeSpec},
-    compile::{Leak, VrfName},
     node::{LeakReport, LeakState, Report},
 };
+use vrfgate_core::{Leak, VrfName};
 
 fn attachment(ifname: &str, vrf: Option<&str>, port: u16) -> Attachment {
     let mut attachment = json!({

@@ -4,12 +4,10 @@ use std::{collections::BTreeSet, num::NonZeroU16, sync::Arc};
 
 use vrfgate_cni::{Attachment, left_out, opened};
 
-use crate::{
-    api::{GateLeak, GatePod},
-    compile::{
-        Leak, LeakName, Mode, PortRange, Prefix, Protocol, Replies, Service, ServiceName, VrfName,
-        first_conflict,
-    },
+use crate::api::{GateLeak, GatePod};
+use vrfgate_core::{
+    Leak, LeakName, Mode, PortRange, Prefix, Protocol, Replies, Service, ServiceName, VrfName,
+    first_conflict,
 };
 
 /// What a pod's namespace shall hold.

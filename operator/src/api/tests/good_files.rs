@@ -1,7 +1,7 @@
 //! What is accepted, and what it is taken to mean.
 
 use super::{cases, read, with_metadata_and_spec, with_spec};
-use crate::compile::{DeviceName, Mode, Protocol, Replies};
+use vrfgate_core::{DeviceName, Mode, Protocol, Replies};
 
 /// The example of the design, less what only Kubernetes can do.
 const FULL: &str = "

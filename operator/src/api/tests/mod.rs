@@ -10,7 +10,8 @@ mod in_a_cluster;
 mod properties;
 
 use self::cases::Row;
-use crate::{api::read_leaks, compile::Leak};
+use crate::api::read_leaks;
+use vrfgate_core::Leak;
 
 /// A `VrfLeak` named `blue` with the given `spec`, in YAML's flow style without the braces.
 fn with_spec(spec: &str) -> String {

@@ -3,10 +3,8 @@
 use proptest::prelude::*;
 
 use super::{read, with_spec};
-use crate::{
-    api::read_leaks,
-    compile::{PortRange, Prefix},
-};
+use crate::api::read_leaks;
+use vrfgate_core::{PortRange, Prefix};
 
 /// Any prefix that may be written, of either family.
 fn prefix() -> impl Strategy<Value = Prefix> {

@@ -18,7 +18,7 @@ use super::{
     types::{PodSelection, VrfLeak, VrfLeakSpec},
     words,
 };
-use crate::compile::{FleetLeak, Leak, LeakName, PodSelector, Replies, VrfName};
+use vrfgate_core::{FleetLeak, Leak, LeakName, PodSelector, Replies, VrfName};
 
 /// The device that every namespace has, and that is in no VRF.
 const LOOPBACK: &str = "lo";

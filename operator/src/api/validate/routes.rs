@@ -3,14 +3,12 @@
 use std::{net::IpAddr, str::FromStr};
 
 use super::{LOOPBACK, Place, errors::Errors};
-use crate::{
-    api::{
-        field::FieldPath,
-        limits,
-        types::{ReturnRouteSpec, RouteSpec},
-    },
-    compile::{DeviceName, Prefix, ReturnRoute, Route},
+use crate::api::{
+    field::FieldPath,
+    limits,
+    types::{ReturnRouteSpec, RouteSpec},
 };
+use vrfgate_core::{DeviceName, Prefix, ReturnRoute, Route};
 
 /// The leak routes that are legal; the others are noted.
 pub fn parse_routes(

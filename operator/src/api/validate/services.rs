@@ -3,15 +3,13 @@
 use std::{collections::BTreeMap, num::NonZeroU16, str::FromStr};
 
 use super::{Place, errors::Errors};
-use crate::{
-    api::{
-        field::FieldPath,
-        limits,
-        types::{ServiceRef, ServiceSpec},
-        words,
-    },
-    compile::{PortRange, Prefix, Protocol, Reference, Service, ServiceKey, ServiceName},
+use crate::api::{
+    field::FieldPath,
+    limits,
+    types::{ServiceRef, ServiceSpec},
+    words,
 };
+use vrfgate_core::{PortRange, Prefix, Protocol, Reference, Service, ServiceKey, ServiceName};
 
 /// What a service that lists no addresses takes from `spec.routes`.
 pub struct Defaults {

@@ -7,13 +7,13 @@ use vrfgate_ebpf::{Gate, GateStatus, L3mdevAccept, Mode, Netns, Protocol, Store}
 
 use super::Finding;
 use crate::{
-    compile::{self, Desired, GatedVrf, Leak, NodeFacts, OpenService, compile},
     explain::Access,
     node::{
         LeakFiles, LeakState, Refused, Report, RouteOutcome, Watcher, closings, why_open,
         would_admit,
     },
 };
+use vrfgate_core::{Desired, GatedVrf, Leak, NodeFacts, OpenService, compile};
 
 pub(super) fn foretell(
     store: &Store,
@@ -84,7 +84,7 @@ impl Host<'_> {
     fn udp(&self, desired: &Desired) -> bool {
         let mut services = desired.vrfs.iter().flat_map(|vrf| &vrf.services);
         self.former.udp == Some(true)
-            || services.any(|service| service.protocol == compile::Protocol::Udp)
+            || services.any(|service| service.protocol == vrfgate_core::Protocol::Udp)
     }
 
     fn why_open(&self, vrf: &GatedVrf) -> String {
@@ -166,8 +166,8 @@ fn opened(vrf: &GatedVrf, before: &Access, after: &Access) -> Vec<Finding> {
 
 fn opened_by(vrf: &GatedVrf, service: &OpenService, before: &Access) -> Option<Finding> {
     let protocol = match service.protocol {
-        compile::Protocol::Tcp => Protocol::Tcp,
-        compile::Protocol::Udp => Protocol::Udp,
+        vrfgate_core::Protocol::Tcp => Protocol::Tcp,
+        vrfgate_core::Protocol::Udp => Protocol::Udp,
     };
     let ports = service.ports.first()..=service.ports.last();
     let places = service

@@ -2,10 +2,10 @@
 
 use super::Finding;
 use crate::{
-    compile::NodeFacts,
     explain::{PolicyRule, RuleAction, end_of_table},
     node::{FactsError, OpenEnd, Watcher},
 };
+use vrfgate_core::NodeFacts;
 
 /// Number of the table of local addresses.
 const LOCAL_TABLE: u32 = 255;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::compile::{self, GatedVrf, LeakName, Mode, OpenService, PortRange, ServiceName};
+use vrfgate_core::{self, GatedVrf, LeakName, Mode, OpenService, PortRange, ServiceName};
 
 const OPEN: Access = Access::All {
     tcp: true,
@@ -17,7 +17,7 @@ fn listing(services: &[(u16, &str)]) -> Access {
         OpenService {
             leak: "blue".parse::<LeakName>().unwrap(),
             service: "s".parse::<ServiceName>().unwrap(),
-            protocol: compile::Protocol::Tcp,
+            protocol: vrfgate_core::Protocol::Tcp,
             ports: PortRange::new(port, port).unwrap(),
             addresses: address.parse().into_iter().collect(),
             prefixes: address.parse().into_iter().collect(),

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use vrfgate_ebpf::{L3mdevAccept, OpenSocket, Protocol};
 
 use super::*;
-use crate::compile::{Link, LinkKind, LocalAddress, NodeFacts};
+use vrfgate_core::{Link, LinkKind, LocalAddress, NodeFacts};
 
 const LAN: u32 = 2;
 const BLUE: u32 = 3;

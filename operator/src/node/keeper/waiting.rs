@@ -10,7 +10,7 @@ use super::{
     super::{Report, RouteOutcome, admission::Admission, ask_to_hand_over, shared::why_it_waits},
     KeepError, Keeper, LOOK_EVERY, RETRY_EVERY,
 };
-use crate::compile::compile;
+use vrfgate_core::compile;
 
 /// How long whoever offers a gate may take to let go of it.
 const HANDING_OVER: Duration = Duration::from_secs(10);

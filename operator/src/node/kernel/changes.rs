@@ -14,13 +14,11 @@ use vrfgate_ebpf::{
 };
 
 use super::{RULE, Route};
-use crate::{
-    compile::Link,
-    node::{
-        facts::{as_link, local_prefix},
-        routes::PROTOCOL,
-    },
+use crate::node::{
+    facts::{as_link, local_prefix},
+    routes::PROTOCOL,
 };
+use vrfgate_core::Link;
 
 /// `<linux/rtnetlink.h>`
 const RTM_NEWLINK: u16 = 16;

@@ -15,13 +15,13 @@ use super::{
     answers::{policy_rule, route_fact},
 };
 use crate::{
-    compile::{LinkKind, NodeFacts},
     explain::{PolicyRule, RouteFact, RouteKind, goes_on},
     node::{
         FactsError, PROTOCOL, Watcher,
         kernel::{fib_match, rules},
     },
 };
+use vrfgate_core::{LinkKind, NodeFacts};
 
 /// Addresses that nobody has a route for but by a default: reserved, or not given to anybody. Several, because a table may
 /// hold a route for any of them.

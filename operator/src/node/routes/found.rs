@@ -9,7 +9,7 @@ use netlink_packet_route::{
 };
 
 use super::{PROTOCOL, Route};
-use crate::compile::{WantedRoute, Way};
+use vrfgate_core::{WantedRoute, Way};
 
 /// `RTN_LOCAL` of `<linux/rtnetlink.h>`.
 pub(super) const LOCAL: u8 = 2;

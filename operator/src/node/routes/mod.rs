@@ -17,7 +17,7 @@ use vrfgate_ebpf::netlink::{Error, Request, Socket};
 
 use self::found::{Found, Place, as_found};
 use super::kernel::{Filter, Lookup, Route, routes};
-use crate::compile::{Link, RouteKey, WantedRoute};
+use vrfgate_core::{Link, RouteKey, WantedRoute};
 
 /// By this protocol number our routes are known (`ip route show proto 118`). Not in use by any routing
 /// daemon that iproute2's `rt_protos` knows.

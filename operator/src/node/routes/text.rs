@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Route;
-use crate::compile::Link;
+use vrfgate_core::Link;
 
 /// `RT_TABLE_MAIN`
 const MAIN: u32 = 254;

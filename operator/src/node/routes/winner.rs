@@ -10,10 +10,8 @@ use super::{
     found::{Found, Place},
     is_no_way, routes,
 };
-use crate::{
-    compile::{Link, LinkKind},
-    node::kernel::fib_match,
-};
+use crate::node::kernel::fib_match;
+use vrfgate_core::{Link, LinkKind};
 
 /// Routes that end a look-up: `RTN_BLACKHOLE`, `RTN_UNREACHABLE`, `RTN_PROHIBIT`, `RTN_THROW`.
 const DEAD_ENDS: [u8; 4] = [6, 7, 8, 9];

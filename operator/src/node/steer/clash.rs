@@ -13,7 +13,7 @@ use netlink_packet_netfilter::{
 use vrfgate_ebpf::kernel_release;
 
 use super::{nftables::AnyRule, rules::MarkRule, table::TABLE};
-use crate::compile::MarkMask;
+use vrfgate_core::MarkMask;
 
 /// `NFTA_TARGET_NAME` and `NFTA_TARGET_INFO`: targets of iptables in nftables' clothes.
 const TARGET_NAME: u16 = 1;

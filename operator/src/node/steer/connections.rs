@@ -17,7 +17,7 @@ use vrfgate_ebpf::{
 };
 
 use super::socket::{NFGENMSG, Netfilter};
-use crate::compile::is_zone;
+use vrfgate_core::is_zone;
 
 /// `<linux/netfilter/nfnetlink.h>`, `<linux/netfilter/nfnetlink_conntrack.h>`: a connection.
 const CONNECTION: u16 = 1 << 8;

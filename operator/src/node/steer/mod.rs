@@ -27,7 +27,7 @@ use vrfgate_ebpf::{
 pub use self::clash::{MarkUser, missing_modules};
 use self::{nftables::NfTables, rules::MarkRule};
 use super::routes;
-use crate::compile::{MarkMask, SteeredVrf, Steering};
+use vrfgate_core::{MarkMask, SteeredVrf, Steering};
 
 /// What became of the steering that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,8 @@ use netlink_packet_route::{
 };
 use vrfgate_ebpf::netlink::{Error, Request, Socket};
 
-use crate::{
-    compile::Steering,
-    node::{PROTOCOL, kernel::rules},
-};
+use crate::node::{PROTOCOL, kernel::rules};
+use vrfgate_core::Steering;
 
 /// Before the l3mdev rule (1000) and, where it was moved behind that, the local table. After what others put
 /// first on purpose.

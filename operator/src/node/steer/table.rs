@@ -28,7 +28,7 @@ use netlink_packet_netfilter::nftables::{
 use super::expression::{
     Expression, Field, accept, answers_in, bits, compare, is, jump, meta, set_mark, set_zone,
 };
-use crate::compile::{MarkMask, MarkedVrf, OpenService, PortRange, Prefix, Steering};
+use vrfgate_core::{MarkMask, MarkedVrf, OpenService, PortRange, Prefix, Steering};
 
 /// Name of the table, in the family `inet`.
 pub(super) const TABLE: &str = "vrfgate";

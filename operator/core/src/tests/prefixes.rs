@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
 
-use crate::compile::Prefix;
+use crate::Prefix;
 
 /// What only a prefix wholly inside means. Of `::/127`, the other address is nobody's.
 const KEPT: [&str; 4] = ["127.0.0.0/8", "169.254.0.0/16", "::/127", "fe80::/10"];

@@ -9,9 +9,7 @@ use std::{
 };
 
 use super::{FleetLeak, FleetPod, PlannedPod, Reference, pods::plan_pods};
-use crate::compile::{
-    Leak, LeakName, PortRange, Prefix, Protocol, Service, SetError, first_conflict,
-};
+use crate::{Leak, LeakName, PortRange, Prefix, Protocol, Service, SetError, first_conflict};
 
 /// The label by which the kubelet says what runs on a node.
 const OS_LABEL: &str = "kubernetes.io/os";

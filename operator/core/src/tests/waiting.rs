@@ -4,7 +4,7 @@ use super::{
     Host, Leak, Mode, Packet, Protocol, RefuseReason, Service, Verdict, compile, ip, leak, packet,
     passes, ports, tcp,
 };
-use crate::compile::{PassReason, WaitingReason};
+use crate::{PassReason, WaitingReason};
 
 fn host() -> Host {
     Host::default()

@@ -1,6 +1,6 @@
 //! The leaks of a whole cluster, and which part of them each node has to put into force.
 //!
-//! As pure as the rest of [`compile`](crate::compile): nodes and endpoints come in as plain values.
+//! As pure as the rest of the crate: nodes and endpoints come in as plain values.
 
 mod plan;
 mod pods;

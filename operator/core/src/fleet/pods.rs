@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{FleetLeak, NodePlan, PlacedLeak, Selector, plan::conflicts};
-use crate::compile::{Leak, LeakName};
+use crate::{Leak, LeakName};
 
 /// Which pods a leak applies to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

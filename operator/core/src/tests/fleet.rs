@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{ip, leak, tcp};
-use crate::compile::{
+use crate::{
     Endpoint, FleetLeak, FleetNode, FleetPod, Leak, Mode, NodePlan, PlannedPod, Planner,
     PodSelector, Protocol, Reference, Requirement, Selector, ServiceKey, SetError,
 };

@@ -8,7 +8,7 @@ use super::{
     Host, Leak, Link, LocalAddress, Mode, NodeFacts, Packet, Protocol, Service, Verdict, compile,
     ip, leak, passes, ports, tcp,
 };
-use crate::compile::{PassReason, Prefix};
+use crate::{PassReason, Prefix};
 
 const VRFS: [&str; 2] = ["BLUE", "RED"];
 const PREFIXES: [&str; 10] = [

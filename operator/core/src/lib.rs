@@ -22,7 +22,7 @@ pub use fleet::{
     PodSelector, Reference, Requirement, Selector, ServiceKey,
 };
 pub use leak::{Leak, Mode, Overlap, Replies, ReturnRoute, Route, Service};
-pub(crate) use names::is_subdomain;
+pub use names::is_subdomain;
 pub use names::{DeviceName, LeakName, NameError, ServiceName, VrfName};
 pub use net::{PortRange, Prefix, PrefixError, Protocol};
 pub use routes::{RouteKey, UnmadeRoute, WantedRoute, Way};

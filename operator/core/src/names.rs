@@ -155,7 +155,8 @@ fn check_subdomain(name: &str) -> Result<(), NameError> {
 }
 
 /// Whether the text is made of RFC 1123 labels, whatever its length.
-pub(crate) fn is_subdomain(text: &str) -> bool {
+#[must_use]
+pub fn is_subdomain(text: &str) -> bool {
     text.split('.').all(is_label)
 }
 

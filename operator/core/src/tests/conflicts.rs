@@ -1,7 +1,7 @@
 //! What leaks may not do to each other.
 
 use super::{Leak, Mode, Service, leak, ports, tcp};
-use crate::compile::{Protocol, ReturnRoute, Route, check_set};
+use crate::{Protocol, ReturnRoute, Route, check_set};
 
 fn with_services(name: &str, vrf: &str, services: Vec<Service>) -> Leak {
     Leak {

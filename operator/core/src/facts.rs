@@ -112,7 +112,8 @@ impl NodeFacts {
 
     /// Whether an address is one of this host's that a process inside a VRF may send from: the VRF's own, or the main
     /// domain's.
-    pub(crate) fn is_own(&self, address: IpAddr, vrf: u32) -> bool {
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr, vrf: u32) -> bool {
         self.placed_addresses().into_iter().any(|(own, domain)| {
             own == address && (domain == Domain::Vrf(vrf) || domain == Domain::Main)
         })
@@ -120,7 +121,7 @@ impl NodeFacts {
 
     /// Takes note of a device as it is now. True when a VRF is new, or has another name or table, or when a VRF has got
     /// or lost a slave.
-    pub(crate) fn update_link(&mut self, link: Link) -> bool {
+    pub fn update_link(&mut self, link: Link) -> bool {
         if self.links.contains(&link) {
             return false;
         }
