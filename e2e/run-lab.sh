@@ -140,12 +140,14 @@ stands_in=
 for label in "${labels[@]}"; do
     [ "$label" = host ] && on_host=yes || kernels_wanted+=("$label")
 done
-if [ "${labels[*]}" = all ] && [[ "$*" != locked* ]] && host_has_vrfs; then
+locks=
+[[ " $*" != *[\ ,]locked* ]] || locks=yes
+if [ "${labels[*]}" = all ] && [ -z "$locks" ] && host_has_vrfs; then
     on_host=yes
     stands_in=yes
 fi
 if [ "$on_host" = yes ]; then
-    [[ "$*" != locked* ]] || die "locked:: is for a VM: it locks its kernel down until the next boot"
+    [ -z "$locks" ] || die "locked:: is for a VM: it locks its kernel down until the next boot"
     results+=("$target/lab/host.log")
     run host as_root env ${VRFGATE_LAB_SEED:+VRFGATE_LAB_SEED="$VRFGATE_LAB_SEED"} "${lab[@]}" "${package[@]}" "$@" --vrfgate "$target/debug/vrfgate" \
         --cni "$target/debug/vrfgate-cni" || failed+=(host)
