@@ -1,7 +1,7 @@
 # Every target installs what it needs on a Debian-like machine; see e2e/tools.
 
 TOOLS := e2e/tools
-# Attaching BPF programs and making namespaces takes root. Cargo runs as who you are, the tests as root.
+# Attaching BPF programs and making namespaces takes root. Cargo runs as you, the tests run as root.
 ifneq ($(shell id -u),0)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
@@ -12,20 +12,20 @@ endif
 all:
 	cargo build --release -p vrfgate-operator -p vrfgate-cni
 
-# The main job, before and after, on a real VRF kernel. About two minutes.
+# What vrfgate is for, before and after, on a kernel with VRFs (in a VM if this one has none). Two minutes once it is built.
 demo:
 	e2e/demo.sh
 
-# Everything. The last line is `N passed, N failed`.
+# All tests. The last line is `N passed, N failed`.
 test:
 	e2e/test-all.sh
 
-# The inner loop: pure code, the BPF program and the loader on this kernel.
+# For the inner loop: pure code, and the BPF program and the loader on this kernel.
 test-unit:
 	$(TOOLS)/packages.sh build lab
 	cargo test --workspace --no-fail-fast
 
-# The CNI plugin's table of answers, beside a plugin of the specification's authors.
+# The CNI plugin's answers, beside those of a plugin by the specification's authors.
 test-cni:
 	$(TOOLS)/packages.sh build lab
 	$(TOOLS)/cni-plugins.sh >/dev/null
@@ -36,7 +36,7 @@ test-kill:
 	$(TOOLS)/packages.sh build lab
 	cargo test --workspace --test killed_at_any_moment
 
-# What strangers may hand to us, made up by LLVM's libFuzzer: each reader for FUZZ_SECONDS (10), or those that TARGETS names.
+# Untrusted input, made by LLVM's libFuzzer: for FUZZ_SECONDS (10) each, for every reader or those that TARGETS names.
 test-fuzz:
 	$(TOOLS)/packages.sh build
 	e2e/fuzz/run.sh $(TARGETS)
@@ -45,19 +45,19 @@ test-fuzz:
 test-object:
 	eval "$$($(TOOLS)/bpf-toolchain.sh | sed 's/^/export /')"; ebpf/program/check.sh
 
-# The VRF lab on real kernels: KERNELS="6.1 6.12 newest", or `host` for this one; TESTS=part of a name.
+# The VRF lab on real kernels: KERNELS="6.1 6.12 newest", or `host` for this one; TESTS=part of a test's name.
 KERNELS ?= all
 test-kernels:
 	e2e/run-lab.sh $(KERNELS) $(if $(TESTS),-- $(TESTS))
 
-# Image and Debian package, taken apart. The lab on 6.12 installs the package (TESTS=package).
+# The contents of the image and of the Debian package. The lab on 6.12 installs the package (TESTS=package).
 test-packaging:
 	$(TOOLS)/packages.sh build image deb
 	image=$$(operator/packaging/image.sh) && deb=$$(operator/packaging/deb.sh) && \
 	env "$$image" "$$deb" cargo test --workspace --test packaging -- --nocapture
 
 # The operator and the Helm chart with a real kube-apiserver and etcd, and with nodes that are VMs, one with a kubelet.
-# TESTS=part of a name.
+# TESTS=part of a test's name.
 PROGRAMS := etcd kube-apiserver kubelet
 KUBERNETES = $(TOOLS)/kubernetes.sh $(PROGRAMS) && $(TOOLS)/containerd.sh && \
 	$(TOOLS)/cni-plugins.sh && $(TOOLS)/helm.sh
@@ -69,8 +69,8 @@ test-k8s:
 	eval "$$({ $(KUBERNETES); } | sed 's/^/export /')"; cargo test --workspace --test cluster -- $(or $(TESTS),--skip a_release)
 
 # The chart and the image on a whole cluster with a real node: installed, upgraded, uninstalled; and the agent without
-# each of its capabilities. Twenty minutes in an emulated machine, and so not part of `make test`. IDLE=600 tells the
-# memory of both after so many seconds in which nothing happens.
+# each of its capabilities in turn. Takes twenty minutes in an emulated machine, and so isn't part of `make test`. IDLE=600
+# also prints the memory of agent and controller after so many seconds without any change.
 test-release:
 	$(TOOLS)/packages.sh image
 	operator/packaging/image.sh >/dev/null
@@ -78,19 +78,19 @@ test-release:
 	$(MAKE) test-k8s TESTS=$(or $(TESTS),a_release) \
 		PROGRAMS="$(PROGRAMS) kube-controller-manager kube-scheduler kubectl"
 
-# Every benchmark, and the README's figures drawn anew. Results are in target/bench.
+# Every benchmark; draws the figures of docs/benchmarks.md again. Results are in target/bench.
 bench: bench-decisions bench-traffic bench-apply bench-figures bench-cni bench-fleet
 
-# What one decision of the gate costs, over the number of rules, beside an empty program and a single trie.
+# What one decision of the gate costs by the number of rules, beside an empty program and a single trie.
 bench-decisions:
 	$(TOOLS)/packages.sh build lab
 	cargo bench -p vrfgate-ebpf --bench decisions
 
-# What traffic pays for the gate, on this kernel; and through a VRF, beside nftables and a relay.
+# What the gate costs traffic on this kernel; and traffic through a VRF, beside nftables and a relay.
 bench-traffic:
 	e2e/bench-traffic.sh
 
-# How long rules take until they are in force, with clients that connect meanwhile.
+# How long rules take until they are in force, while clients connect.
 bench-apply:
 	$(TOOLS)/packages.sh build lab
 	cargo bench -p vrfgate-ebpf --bench apply
@@ -99,11 +99,11 @@ bench-apply:
 bench-figures:
 	cargo bench -p vrfgate-ebpf --bench figures
 
-# What a pod pays for the CNI plugin, without a VRF and with one, beside reference plugins.
+# What the CNI plugin costs a pod, without a VRF and with one, beside reference plugins.
 bench-cni:
 	e2e/bench-cni.sh
 
-# What NODES nodes and LEAKS leaks cost, each edited EDITS times: a table, and target/bench/fleet.json.
+# What a fleet of NODES nodes and LEAKS leaks costs, with EDITS edits of each kind: a table, and target/bench/fleet.json.
 bench-fleet:
 	$(TOOLS)/packages.sh build
 	$(TOOLS)/kubernetes.sh >/dev/null
@@ -118,7 +118,7 @@ object:
 	eval "$$($(TOOLS)/bpf-toolchain.sh | sed 's/^/export /')"; \
 	ebpf/program/build.sh ebpf/object && ebpf/program/provenance.sh ebpf/object >ebpf/object/provenance
 
-# Writes the README of the Helm chart anew, of its values and their comments.
+# Writes the README of the Helm chart from its template, its values and their comments.
 chart-readme:
 	$(TOOLS)/helm.sh >/dev/null
 	eval "$$($(TOOLS)/helm.sh)"; "$$HELM_DOCS" --chart-search-root charts/vrfgate
@@ -127,7 +127,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-# What is handed out, of this version, or of VERSION; ARCH=arm64 makes it for the other architecture.
+# What a release consists of, with this version or VERSION; ARCH=arm64 makes it for that architecture.
 #   image   target/image/vrfgate-VERSION-ARCH.oci.tar
 #   deb     target/debian/vrfgate_VERSION_ARCH.deb
 #   sbom    target/sbom/PROGRAM-VERSION-ARCH.cdx.json
@@ -135,6 +135,6 @@ OPTIONS = $(if $(ARCH),--arch $(ARCH)) $(if $(VERSION),--version $(VERSION))
 image deb sbom:
 	operator/packaging/$@.sh $(OPTIONS)
 
-# Licences, sources and known flaws of what we depend on. The list of flaws comes from GitHub.
+# Licences, sources and known vulnerabilities of the dependencies. The list of vulnerabilities comes from GitHub.
 audit:
 	eval "$$($(TOOLS)/cargo-deny.sh | sed 's/^/export /')"; $$CARGO_DENY check

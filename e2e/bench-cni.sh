@@ -1,6 +1,6 @@
 #!/bin/bash
-# `make bench-cni`: what ADD of the CNI plugin costs, on this machine's kernel and, when that has no VRFs, on one
-# in a VM, too. Tables, and target/bench/cni-RELEASE.json.
+# `make bench-cni`: what ADD of the CNI plugin costs, on this machine's kernel and, if that has no VRFs, on one in a VM,
+# too. Tables, and target/bench/cni-RELEASE.json.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/lib.sh
@@ -29,8 +29,8 @@ fi
 
 read -r _ version vmlinuz < <("$here/tools/kernels.sh" 6.12)
 say "on $version, in a VM"
-# Programs are copied into the VM's memory: read from this machine's files, the plugin with the larger file would lose.
-# The one that does nothing is static, as the plugins are.
+# Programs are copied into the VM's memory: reads from this machine's files would favour the smaller plugin. The one that
+# does nothing is static, as the plugins are.
 in_vm='modprobe bridge; mkdir /run/bench && cp "$2"/{vrf,tuning} "$1" /run/bench/ && cp /bin/busybox /run/bench/true && cp "$3" /run/bench/add && shift 3 &&
     exec env "$@" CNI_PLUGINS=/run/bench VRFGATE_CNI=/run/bench/vrfgate-cni NOTHING=/run/bench/true /run/bench/add'
 "$here/tools/vm.sh" --kernel "$vmlinuz" --cpus 1 --timeout 1200 --rwdir "$target/bench" -- \

@@ -1,6 +1,6 @@
 #!/bin/bash
-# `make bench-traffic`: what traffic pays for the gate, on this machine's kernel; when that has no VRFs, through a VRF
-# in a VM that counts instructions. Tables, and target/bench/traffic*.json.
+# `make bench-traffic`: what the gate costs traffic, on this machine's kernel; if that has no VRFs, also through a VRF in
+# a VM that counts instructions. Tables, and target/bench/traffic*.json.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/lib.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `make demo`: the main job, before and after, on a kernel with VRFs: this machine's own if it has them,
-# else a Debian kernel in a VM. With --check it also says whether what it showed is what it should show,
-# in a form `make test` counts.
+# `make demo`: what vrfgate is for, before and after, on a kernel with VRFs: this machine's own if it has them,
+# otherwise a Debian kernel in a VM. With --check, it ends with a line that says whether everything was as it should be,
+# in the form that `make test` counts.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/lib.sh
@@ -13,7 +13,7 @@ cargo build --quiet --workspace --bin vrfgate
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
 scratch=$target/demo
 mkdir -p "$scratch"
-# A VM is slow to read what is for debuggers.
+# Debug information would take a VM long to read.
 strip --strip-debug -o "$scratch/vrfgate" "$target/debug/vrfgate"
 
 host_has_vrfs() {

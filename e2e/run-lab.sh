@@ -4,24 +4,24 @@
 #
 #   run-lab.sh [6.1|6.12|rt|newest|all|host]... [-- ARGUMENTS OF vrfgate-lab]     (default: all)
 #
-# `all` shows everything on one kernel, and on the others what another kernel could decide otherwise (`kernel::`,
-# `gate::`, `steer::` and `shared::`); a kernel that is named is shown everything. `rt` is PREEMPT_RT. `host` is this
-# machine's own kernel: when it has VRFs, `all` is shown everything there, and in a VM only what it can't stand in for, which
-# is PREEMPT_RT and a kernel that is locked down. Prints what vrfgate-lab prints, its last line for each boot being
-# `lab RELEASE: N passed, N failed`; where several run at the same time, what one printed when it is over. Fails when a test
+# `all` runs all tests on one kernel, and on the others those whose result depends on the kernel (`kernel::`, `gate::`,
+# `steer::` and `shared::`); a kernel that is named runs all tests. `rt` is PREEMPT_RT. `host` is this machine's own kernel:
+# if it has VRFs, `all` runs all tests there, and in VMs only what it can't stand in for: PREEMPT_RT, and a kernel that is
+# locked down. Prints what vrfgate-lab prints, its last line for each boot being
+# `lab RELEASE: N passed, N failed`; if several boots run at the same time, it prints the output of each at its end. Fails when a test
 # failed, when a boot gave no such line, or when no test was run.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/lib.sh
 . "$here/tools/lib.sh"
 
-# A whole run takes some minutes under software emulation. This is for machines that are slower
-# still, and so that a kernel that hangs is noticed.
+# A whole run takes some minutes under software emulation. This limit is for slower machines, and so that a kernel that
+# hangs is noticed.
 vm_seconds=${VRFGATE_LAB_TIMEOUT:-1800}
 
-# Of `all`, the kernel that is shown everything.
+# The kernel on which `all` runs all tests.
 thorough=6.12
-# The groups of one boot each: a VM that dies takes only its own with it. Others are shown the first.
+# The groups of one boot each: a VM that dies takes only its own with it. Other kernels run the first.
 # The last one changes its kernel for good.
 boots=("kernel gate steer shared" "host routes state input explain monitor doctor closings clashes" "cni examples package"
     "locked")
@@ -48,13 +48,13 @@ host_has_vrfs() {
 
 "$here/tools/packages.sh" build lab
 cd "$here/.."
-# Not a clean build's business to write to the lock file, nor to be quiet about what is wrong.
+# A clean build must not write to the lock file, nor hide what is wrong.
 cargo build --quiet --workspace --bins
 cni_plugins=$("$here/tools/cni-plugins.sh" | sed 's/^CNI_PLUGINS=//')
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
 lab=("$target/debug/vrfgate-lab" --cni-plugins "$cni_plugins")
 
-# The package is tried on one kernel, and made only where its tests are asked for: it takes minutes to build.
+# The package is tested on one kernel, and built only if its tests are asked for: it takes minutes to build.
 package=()
 package_label=6.12
 if [[ " ${labels[*]} " =~ \ (all|host|$package_label)\  ]] && { [ $# = 0 ] || [[ $* == *package* ]]; }; then
@@ -65,7 +65,7 @@ if [[ " ${labels[*]} " =~ \ (all|host|$package_label)\  ]] && { [ $# = 0 ] || [[
     package=(--deb "$deb" --next-deb "$target/lab/next.deb")
 fi
 
-# Runs a command that is the lab in some kernel, and sees to it that it came to a result. Returns its exit code.
+# Runs a command, the lab in some kernel, and checks that it came to a result. Returns its exit code.
 run() {
     local name=$1 status=0
     shift
@@ -78,7 +78,7 @@ run() {
     return "$status"
 }
 
-# What vm.sh says when the VM died.
+# The exit code of vm.sh after the VM died.
 died=125
 
 # Boots a kernel, and runs one part of the lab there.
@@ -155,7 +155,7 @@ fi
 if [ "${#kernels_wanted[@]}" != 0 ]; then
     "$here/tools/packages.sh" vm
     # A VM that reads these programs from the machine's file system, a thousand times, does little else: it gets
-    # copies in its memory, without what is for debuggers.
+    # copies in its memory, without debug information.
     mkdir -p "$target/lab/programs"
     for program in vrfgate vrfgate-cni; do
         strip --strip-debug -o "$target/lab/programs/$program" "$target/debug/$program"
@@ -178,7 +178,7 @@ if [ "${#kernels_wanted[@]}" != 0 ]; then
                 parts=("${boots[locked]}")
             fi
         fi
-        # This machine's kernel has been shown the same.
+        # This machine's kernel has run the same tests.
         if [ -n "$stands_in" ] && [ "$label" != rt ] && [ "${parts[*]}" != "${boots[locked]}" ]; then
             continue
         fi
@@ -189,7 +189,7 @@ if [ "${#kernels_wanted[@]}" != 0 ]; then
         done
     done 3<<<"$kernels"
     if [ "$at_a_time" = 1 ] || [ "${#boots_wanted[@]}" = 4 ]; then
-        # Whoever looks on sees each test when it is over.
+        # A person who watches sees each test at its end.
         for ((next = 0; next < ${#boots_wanted[@]}; next += 4)); do
             boot "${boots_wanted[@]:next:4}" "$@" || failed+=("${boots_wanted[next]}")
         done

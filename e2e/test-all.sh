@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 tools=e2e/tools
 
-# What is handed out takes ten minutes to optimise, and is the same otherwise.
+# Release programs take ten minutes to optimise, and are the same otherwise.
 export VRFGATE_PROFILE=unpacked
 
 passed=0
@@ -40,8 +40,8 @@ run() {
     failed=$((failed + f))
 }
 
-# What later parts need and takes long to build, while earlier ones, which use half of a machine with two processors,
-# run. Whoever needs a thing that isn't there yet waits for it, and builds what could not be built here, and says why.
+# Builds in the background what later parts need and what takes long, while earlier parts run, which use half of a machine
+# with two processors. A part that needs it earlier waits; it builds what failed to build here, and prints why.
 build_ahead() {
     $tools/bpf-toolchain.sh
     $tools/cni-plugins.sh
@@ -52,7 +52,7 @@ build_ahead() {
     $tools/helm.sh
 }
 
-# All at once, because two installations at a time get in each other's way.
+# All at once, because two installations at a time disturb each other.
 $tools/packages.sh build bpf objcopy kernels vm lab etcd runc image deb || exit 1
 set -m # a process group of its own, to be ended as one
 nice -n 19 bash -c "tools=$tools; $(declare -f build_ahead); build_ahead" >/dev/null 2>&1 </dev/null &

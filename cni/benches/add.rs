@@ -1,8 +1,8 @@
-//! What a pod pays for the plugin: ADD beside those of reference plugins and beside a process that does nothing, in
-//! turns. `make bench-cni`.
+//! What the plugin costs a pod: its ADD, that of reference plugins, and a process that does nothing, in turns.
+//! `make bench-cni`.
 //!
-//! Without a VRF the plugin looks and goes; that is measured on any kernel. With a VRF it puts a gate in, which is
-//! measured where the kernel has VRFs, behind the reference plugin that makes one.
+//! In a pod without a VRF, the plugin has nothing to do; that is measured on any kernel. In a pod with a VRF, it attaches a
+//! gate; that is measured if the kernel has VRFs, after the reference plugin that makes one.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -46,7 +46,7 @@ fn main() {
 struct Plugins {
     /// Those of the specification's authors.
     reference: PathBuf,
-    /// Where another machine has ours, which doesn't see what Cargo has built, or sees it slowly.
+    /// Where the plugin is, on a machine that can't see what Cargo has built, or only slowly.
     ours: Option<PathBuf>,
 }
 
@@ -67,7 +67,7 @@ impl Plugins {
         if let (Value::Object(all), Value::Object(own)) = (&mut plugin.own, own) {
             all.extend(own);
         }
-        // As it is on a node.
+        // The default on a node.
         sandbox.places(&json!({"logLevel": "info"}));
         plugin
     }
@@ -92,7 +92,7 @@ fn without_a_vrf(plugins: &Plugins) -> Value {
     let calls = [plugins.ours(&sandbox, json!({})), tuning, nothing()]
         .map(|plugin| sandbox.call(&plugin, "ADD", "1.0.0"));
     let mut times = columns.map(|_| Vec::with_capacity(TIMES_WITHOUT));
-    // In turns, so that what else the machine does is everybody's burden.
+    // In turns, so that other load on the machine affects all alike.
     for _ in 0..TIMES_WITHOUT {
         for (call, times) in calls.iter().zip(&mut times) {
             times.push(time(call));
@@ -101,8 +101,8 @@ fn without_a_vrf(plugins: &Plugins) -> Value {
     print("ADD in a pod without a VRF", &columns, times)
 }
 
-/// Each time another pod of one node, with a VRF that the reference plugin makes. The first also pays for what
-/// gates share, and stays, as pods do; the others go again.
+/// Each time in another pod of one node, with a VRF that the reference plugin makes. The first pod also pays for what gates
+/// share, and stays, as pods do; the others are removed again.
 fn with_a_vrf(plugins: &Plugins) -> Value {
     let node = Sandbox::new();
     let columns = ["vrfgate", "vrf", "tuning", "/bin/true"];

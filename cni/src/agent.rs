@@ -1,28 +1,28 @@
-//! What the plugin and the agent of a node say to each other: one line of JSON each, over the unix stream socket
-//! that the agent listens on, `agent.sock` in the run directory.
+//! The messages between the plugin and the agent of a node: one line of JSON each, over the unix stream socket on which the
+//! agent listens, `agent.sock` in the run directory.
 //!
 //! ```text
 //! plugin   {"protocol":1,"event":"attached","attachment":{…}}
-//! agent    {"done":false,"working":true}     each second, while it is at it
+//! agent    {"done":false,"working":true}     each second, while it is working
 //! agent    {"done":true}                     or  {"done":false,"why":"…"}, perhaps with "later":true
 //! ```
 //!
-//! * The plugin connects, says one [`Notice`], and reads [`Answer`]s until one isn't `working`; then the connection is over.
-//! * An agent says `working` to a plugin that waits for it (`progress`) until it has an answer, for [`WORK`] at most: other pods
-//!   may come first. A thread of its own says so, which can't tell an agent that is busy from one whose work hangs. An agent that
-//!   was stopped, or is gone, says nothing. A plugin that can do without the answer doesn't wait.
-//! * `attached`: the attachment's record is written. Whoever holds the gate of its namespace (`Gate::open` gives it
-//!   to one process at a time) puts its rules into force: the plugin, or an agent that looks after the gate. The
-//!   agent answers once they are in force. A repeated ADD says it again.
-//! * `detached`: the attachment is to be as if it had never been. Where the agent holds the gate, it takes the
-//!   rules away, and the gate with the last attachment of the namespace, before it answers. The record may be there
-//!   still; the plugin removes it after the answer, and says the same again if it comes to that.
-//! * The plugin holds a lock on the namespace's file (`flock`) while it speaks. The agent must not wait for it.
-//! * `later` says that the agent is short of something, and that the same may succeed soon; where it must not fail, the plugin
-//!   asks again for [`PATIENCE`].
-//! * The plugin takes [`PATIENCE`] without a line for no answer, and what takes longer than [`WORK`] the agent answers with `later`.
+//! * The plugin connects, sends one [`Notice`], and reads [`Answer`]s until one isn't `working`. Then it closes the connection.
+//! * If the plugin waits (`progress`), the agent sends `working` until it has an answer, for at most [`WORK`]: other pods may come
+//!   first. A thread of its own sends it, which can't tell a busy agent from one that hangs. An agent that was stopped, or is
+//!   gone, sends nothing. A plugin that doesn't need the answer doesn't wait.
+//! * `attached`: the attachment's record is written. The process that holds the gate of its namespace puts its rules into force:
+//!   the plugin, or an agent that keeps the gate. (`Gate::open` gives a gate to one process at a time.) The agent answers once
+//!   they are in force. A repeated ADD sends the notice again.
+//! * `detached`: the attachment is to be released. If the agent holds the gate, it removes the rules, and detaches the gate with
+//!   the last attachment of the namespace, before it answers. The record may still exist; the plugin removes it after the
+//!   answer, and repeats the notice if it has to.
+//! * The plugin holds a lock on the namespace's file (`flock`) during the conversation. The agent must not wait for this lock.
+//! * `later` means that the agent is short of something, and that the same notice may succeed soon. If it must not fail, the
+//!   plugin repeats it for [`PATIENCE`].
+//! * [`PATIENCE`] without a line counts as no answer. After [`WORK`], the agent answers with `later`.
 //!
-//! Nothing depends on a notice being heard: an agent that starts later finds the records.
+//! Nothing depends on a notice: an agent that starts later finds the records.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -35,29 +35,29 @@ use std::{
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 
-use crate::Attachment;
+use vrfgate_core::Attachment;
 
-/// Number of this protocol; an agent refuses those it doesn't know.
+/// Version of this protocol. An agent refuses unknown ones.
 pub const PROTOCOL: u32 = 1;
 
-/// How long the plugin waits for a line of the agent: a pod's start waits with it.
+/// How long the plugin waits for a line of the agent. A pod's start waits with it.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How often the agent says that it is working.
+/// How often the agent reports that it is working.
 pub const WORKING_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the agent may work on one notice. A kubelet gives a pod's start two minutes (`runtimeRequestTimeout`).
+/// How long the agent may work on one notice. A kubelet allows two minutes for a pod's start (`runtimeRequestTimeout`).
 pub const WORK: Duration = Duration::from_mins(1);
 
-/// How often an agent is asked again that is short of something.
-const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How often to repeat a notice to an agent that is short of something.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
 
-/// What the plugin has done, or wants done.
+/// What the plugin has done, or wants the agent to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// [`PROTOCOL`]
     pub protocol: u32,
-    /// What happened.
+    /// What has happened.
     pub event: Event,
     /// To which attachment.
     pub attachment: Attachment,
@@ -70,13 +70,13 @@ pub struct Notice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
-    /// It is new, or has new services.
+    /// It is new, or its services are.
     Attached,
-    /// It is gone.
+    /// It is to be released.
     Detached,
 }
 
-/// What the agent says to that.
+/// The agent's answer to a notice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// Whether everything is as the plugin wants it.
@@ -87,7 +87,7 @@ pub struct Answer {
     /// If not, whether the same may succeed soon.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub later: bool,
-    /// If not, whether the agent is still at it: another answer follows.
+    /// If not, whether the agent is still working: another answer follows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub working: bool,
 }
@@ -95,33 +95,37 @@ pub struct Answer {
 /// Why the agent has not done what the plugin wants.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// Nobody listens, or nobody answers.
+    /// Nothing listens on the socket, or nothing answers.
     #[error("no answer from an agent at {socket}: {cause}")]
     Missing {
         /// The socket.
         socket: String,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
-    /// It answered that it can't.
+    /// It has refused.
     #[error("the agent at {socket} says: {why}")]
     Refused {
         /// The socket.
         socket: String,
-        /// What it says.
+        /// Its reason.
         why: String,
         /// Whether the same may succeed soon.
         later: bool,
     },
 }
 
-/// Says something to the agent, and waits for its answer, for [`PATIENCE`] at most.
+/// Sends a notice to the agent, and waits at most [`PATIENCE`] for its answer.
+///
+/// # Errors
+///
+/// No agent has answered, or it has refused.
 pub fn tell(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), AgentError> {
-    say(socket, event, attachment, None)
+    send(socket, event, attachment, None)
 }
 
-/// `end`: how long to wait while the agent is working; not at all without it.
-fn say(
+/// Sends a notice. Waits until `end` while the agent is working, and doesn't wait for that without it.
+fn send(
     socket: &Path,
     event: Event,
     attachment: &Attachment,
@@ -153,25 +157,33 @@ fn say(
     }
 }
 
-/// As [`tell`], and waits while the agent is working, for [`WORK`] and [`PATIENCE`] in all. Where the agent says that the same may
-/// succeed soon, it is asked again for [`PATIENCE`].
+/// As [`tell`], but waits while the agent is working, for at most [`WORK`] and [`PATIENCE`] together. If the agent answers that
+/// the same may succeed soon, repeats the notice for [`PATIENCE`].
+///
+/// # Errors
+///
+/// As of [`tell`].
 pub fn insist(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), AgentError> {
     let end = Instant::now() + WORK + PATIENCE;
-    let mut ask_until = None;
+    let mut retry_until = None;
     loop {
-        let told = say(socket, event, attachment, Some(end));
-        let Err(AgentError::Refused { later: true, .. }) = told else {
-            return told;
+        let answer = send(socket, event, attachment, Some(end));
+        let Err(AgentError::Refused { later: true, .. }) = answer else {
+            return answer;
         };
         let now = Instant::now();
-        if now >= end || now >= *ask_until.get_or_insert(now + PATIENCE) {
-            return told;
+        if now >= end || now >= *retry_until.get_or_insert(now + PATIENCE) {
+            return answer;
         }
-        thread::sleep(ASK_EVERY);
+        thread::sleep(RETRY_EVERY);
     }
 }
 
-/// Whether anybody listens.
+/// Checks that an agent listens.
+///
+/// # Errors
+///
+/// None does.
 pub fn is_there(socket: &Path) -> Result<(), AgentError> {
     connect(socket)
         .map(drop)
@@ -181,12 +193,12 @@ pub fn is_there(socket: &Path) -> Result<(), AgentError> {
         })
 }
 
-/// Whoever listens there decides what a pod opens: it has to be root.
+/// Connects to the socket. The listener decides what a pod opens, so it must be root.
 fn connect(socket: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(socket)?;
     let uid = getsockopt(&stream, PeerCredentials)?.uid();
     if uid != 0 {
-        let why = format!("uid {uid} listens there, who is not root");
+        let why = format!("uid {uid} listens there, and is not root");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     Ok(stream)
@@ -203,7 +215,7 @@ fn converse(socket: &Path, notice: &Notice, end: Option<Instant>) -> io::Result<
     loop {
         let mut line = String::new();
         if answers.read_line(&mut line)? == 0 {
-            let why = "it ended before it answered";
+            let why = "it closed the connection before it answered";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         let answer: Answer = serde_json::from_str(&line)?;

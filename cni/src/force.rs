@@ -1,45 +1,47 @@
-//! Brings the gate of a pod's namespace in line with the attachments there.
+//! Puts the attachments of a pod's namespace into force, and compares a gate with them.
 
 use std::io;
 
 use tracing::warn;
-use vrfgate_ebpf::{
-    Capacity, Error, Gate, GateStatus, Mode, Netns, Rule, RuleSet, SharedPorts, Store, VrfStatus,
-};
+use vrfgate_core::{Attachment, NodeFacts, Posture, Rule, RuleSet, VrfName, left_out};
+use vrfgate_ebpf::{Capacity, Error, Gate, GateStatus, Netns, SharedPorts, Store, VrfStatus};
 
-use crate::{Attachment, Facts, left_out, rule_set};
+use crate::{rule_set, vrfs_of};
 
-/// Puts the rules of these attachments, and no others, into force: in the gate that is there, or in a new one. One that
-/// contradicts an earlier one is left out, which the log tells.
-/// Without any attachment, the gate goes. On an error, what was in force stays.
+/// Puts the rules of these attachments, and no others, into force, in the existing gate or in a new one. Without attachments, it
+/// detaches the gate. An attachment that contradicts an earlier one is left out, and the log names it.
 ///
-/// The caller sees to it that nobody else does the same at the same time.
+/// The caller must keep others from doing the same at the same time.
+///
+/// # Errors
+///
+/// The gate could not be changed. What was in force stays in force.
 pub fn bring_in_line(
     store: &Store,
     netns: &Netns,
     attachments: &[Attachment],
-    facts: &Facts,
+    facts: &NodeFacts,
 ) -> Result<(), Error> {
     if attachments.is_empty() {
-        return take_away(store, netns);
+        return remove_gate(store, netns);
     }
-    let vrfs = facts.vrfs().map(|vrf| vrf.name.as_str());
-    for contradiction in left_out(attachments, vrfs) {
+    let vrfs = vrfs_of(facts);
+    for contradiction in left_out(attachments, vrfs.iter().map(VrfName::as_str)) {
         warn!("{}: left out: {contradiction}", contradiction.later);
     }
-    let rules = rule_set(attachments, facts);
-    match change(store, netns, &rules) {
+    let rules = rule_set(attachments, facts)?;
+    match change(store, netns, rules.clone()) {
         Ok(true) => return Ok(()),
         Ok(false) | Err(Error::OldLayout { .. }) => {}
-        // The sysctls are 0 by now.
-        Err(error @ Error::NotInForce { .. }) => warn!("{error}; putting in a new one"),
+        // The loader has set the sysctls to 0.
+        Err(error @ Error::NotInForce { .. }) => warn!("{error}; attaching a new gate"),
         Err(error) => return Err(error),
     }
     Gate::attach(store, netns.clone(), &rules, &Capacity::of_pod(&rules)).map(drop)
 }
 
-/// Changes the gate that is there. False when there is none.
-fn change(store: &Store, netns: &Netns, rules: &RuleSet) -> Result<bool, Error> {
+/// Changes the existing gate. False if there is none.
+fn change(store: &Store, netns: &Netns, rules: RuleSet) -> Result<bool, Error> {
     let Some(mut gate) = Gate::open(store, netns.clone())? else {
         return Ok(false);
     };
@@ -50,7 +52,7 @@ fn change(store: &Store, netns: &Netns, rules: &RuleSet) -> Result<bool, Error> 
     Ok(true)
 }
 
-fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
+fn remove_gate(store: &Store, netns: &Netns) -> Result<(), Error> {
     match Gate::open(store, netns.clone()) {
         Ok(Some(gate)) => gate.detach()?,
         Ok(None) | Err(Error::OldLayout { .. } | Error::NotInForce { .. }) => {
@@ -58,7 +60,7 @@ fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
         }
         Err(error) => return Err(error),
     }
-    // An agent that was here has left its report.
+    // An agent may have left its report.
     match store.remove_files(netns.id()) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::Io {
             doing: format!("removing the files of the gate of {netns}"),
@@ -68,28 +70,31 @@ fn take_away(store: &Store, netns: &Netns) -> Result<(), Error> {
     }
 }
 
-/// What a gate lacks of the rules that it should have, in words. More than those is fine: an agent adds some.
+/// What a gate lacks of the rules that it should have, in words. It may have more: an agent adds some.
 pub(crate) fn lacking(found_gate: &GateStatus, wanted_set: &RuleSet) -> Vec<String> {
     let mut lacking = Vec::new();
     if found_gate.sysctls.now.tcp == Some(false) {
         lacking
             .push("net.ipv4.tcp_l3mdev_accept is 0, and no server is open to any VRF".to_owned());
     }
-    for (ifindex, wanted) in &wanted_set.vrfs {
+    for (ifindex, wanted) in wanted_set.vrfs() {
         let name = &wanted.name;
         let Some(found) = found_gate.vrfs.iter().find(|vrf| vrf.ifindex == *ifindex) else {
             lacking.push(format!("VRF {name} is not gated"));
             continue;
         };
-        let slaves = wanted_set.slaves.iter().filter(|(_, vrf)| *vrf == ifindex);
+        let slaves = wanted_set
+            .slaves()
+            .iter()
+            .filter(|(_, vrf)| *vrf == ifindex);
         for (slave, _) in slaves.filter(|(slave, _)| !found.slaves.contains(slave)) {
             lacking.push(format!(
                 "device {slave}, a slave of VRF {name}, is not gated"
             ));
         }
-        // An agent leaves a VRF that nothing names as it was, which is closed where the sysctl was 0.
+        // An agent leaves a VRF that nothing names as it was before, which is closed if the sysctl was 0.
         let was_open = found_gate.sysctls.former.tcp == Some(true);
-        if found.mode == Mode::AsBefore && was_open {
+        if found.posture == Posture::AsBefore && was_open {
             lacking.push(format!("VRF {name} is not enforced"));
         }
         for rule in &wanted.rules {
@@ -104,14 +109,14 @@ pub(crate) fn lacking(found_gate: &GateStatus, wanted_set: &RuleSet) -> Vec<Stri
     lacking
 }
 
-/// Whether a VRF's rules open all that this one opens, to the same clients. Whose rules they are doesn't matter.
+/// Whether the rules of a VRF open everything that this one opens, to the same clients, whatever their names.
 fn is_open(vrf: &VrfStatus, wanted: &Rule) -> bool {
     let rules = || vrf.rules.iter().map(|found| &found.rule);
     wanted.opens.iter().all(|opening| {
         let (protocol, ports) = (opening.protocol, &opening.ports);
         let mut addresses = opening.addresses.iter();
         if opening.addresses.is_empty() {
-            // It has its name and its counter, and nothing yet that it could open.
+            // It has a name and a counter, but no address to open yet.
             return rules().any(|found| found.name == wanted.name);
         }
         addresses.all(|address| {
@@ -119,7 +124,7 @@ fn is_open(vrf: &VrfStatus, wanted: &Rule) -> bool {
             let mut openings = same_clients.flat_map(|found| &found.opens);
             openings.any(|found| {
                 (found.protocol, &found.ports) == (protocol, ports)
-                    && found.holds(*ports.start(), *address)
+                    && found.holds(ports.first(), *address)
             })
         })
     })

@@ -1,15 +1,16 @@
-//! For the fuzzer: readers of what is not ours to trust.
+//! For the fuzzer: the readers of untrusted input.
+
+use vrfgate_core::{Attachment, ServiceWords, services};
 
 use crate::{
-    Attachment,
-    config::{Asked, Places},
+    config::{OwnConfig, Places},
     protocol::Input,
 };
 
-/// What a runtime says on stdin; and the node's file of places, which is JSON, too.
+/// The plugin's stdin, and the node's file of places, which is JSON, too.
 pub fn stdin(bytes: &[u8]) {
     let _ = Places::parse(bytes);
-    let _ = Input::told_version(bytes);
+    let _ = Input::stated_version(bytes);
     let Ok(input) = Input::parse(bytes) else {
         return;
     };
@@ -20,18 +21,19 @@ pub fn stdin(bytes: &[u8]) {
             bytes
                 .windows(result.len())
                 .any(|part| part == result.as_bytes()),
-            "handed on to the byte"
+            "passed on byte for byte"
         );
     }
-    if let Ok(asked) = Asked::of(&input) {
-        let written = serde_json::to_vec(&asked.services).expect("services can be written");
-        let again: Vec<crate::Service> =
-            serde_json::from_slice(&written).expect("what was written can be read");
-        assert_eq!(asked.services, again);
+    if let Ok(own) = OwnConfig::of(&input) {
+        let words: Vec<ServiceWords> = own.services.iter().map(ServiceWords::from).collect();
+        let written = serde_json::to_vec(&words).expect("services can be written");
+        let again = serde_json::from_slice(&written).expect("what was written can be read");
+        let again = services(again).expect("what was fine is fine");
+        assert_eq!(own.services, again);
     }
 }
 
-/// A record of an attachment, if it is one.
+/// The record of an attachment, if these bytes are one.
 #[must_use]
 pub fn attachment(bytes: &[u8]) -> Option<Attachment> {
     serde_json::from_slice(bytes).ok()

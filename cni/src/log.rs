@@ -1,5 +1,5 @@
-//! The log: a file, or stderr. Never stdout, which is the runtime's. One line an entry, whatever is in it: texts of a network
-//! configuration and of a pod's owner are told there.
+//! The log: a file, or stderr. Never stdout, which belongs to the runtime. Each entry is one line, although it may quote a
+//! network configuration or names that a pod's owner chose.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,10 +15,10 @@ use crate::{
     protocol::{Code, Failure},
 };
 
-/// Only root may read which pods open what to whom.
+/// For root only: the log says which pods open what to whom.
 const MODE: u32 = 0o600;
 
-/// A file; without it, stderr.
+/// A file, or stderr without one.
 struct Log(Option<File>);
 
 impl<'a> MakeWriter<'a> for Log {
@@ -32,8 +32,8 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Writes each text that it is given, which is to be one whole entry of a log, as one line: control characters inside are escaped,
-/// so that no part of it looks like another entry, nor does anything to a terminal.
+/// Writes each text as one line. A text must be one whole log entry. Control characters in it are escaped, so that no part of it
+/// looks like another entry, or controls a terminal.
 #[derive(Debug)]
 pub struct OneLine<W>(pub W);
 
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_one_line_whatever_it_tells_of() {
+    fn an_entry_is_one_line_whatever_it_contains() {
         let mut written = Vec::new();
         let entry = "INFO pod a\nERROR forged\x1b[2J\u{85} \u{e9}\n";
         OneLine(&mut written).write_all(entry.as_bytes()).unwrap();

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// What `--version` says. It is in the executable as one text, so that whoever installs the plugin, or finds it
-/// installed, learns the version without running a file that may be anything: see `vrfgate_cni::version_of`.
+/// The output of `--version`. It is one text in the executable, so that an installer reads the version without running a
+/// file that may be anything: see `vrfgate_cni::version_of`.
 #[used]
 static ABOUT: &str = concat!(
     "vrfgate CNI plugin ",

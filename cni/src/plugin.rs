@@ -1,4 +1,4 @@
-//! From a process to a verb and back: environment and stdin in, one JSON object and an exit code out.
+//! The plugin as a process: environment and stdin in, one verb, one JSON object and an exit code out.
 
 use std::{
     env,
@@ -17,14 +17,14 @@ use crate::{
     verbs,
 };
 
-/// A file beside the plugin, which says that the plugin does no more than let pods go. Container runtimes that keep the
-/// configuration of a pod's ADD want it for the pod's DEL, whatever has become of vrfgate meanwhile.
+/// A file beside the plugin. While it exists, the plugin only releases pods. Some container runtimes keep the configuration
+/// of a pod's ADD, and need the plugin for the pod's DEL even after vrfgate was uninstalled.
 pub const UNINSTALLED: &str = ".vrfgate.uninstalled";
 
-/// Of a network configuration, in bytes. An API server keeps none of a tenth of that.
-const LONGEST: u64 = 16 * 1024 * 1024;
+/// Longest network configuration, in bytes. An API server stores no object of a tenth of that.
+const MAX_INPUT: u64 = 16 * 1024 * 1024;
 
-/// Runs the plugin. Its arguments are the process's; `about` is what it says of itself.
+/// Runs the plugin with the arguments of this process. `about` is the output of `--version`.
 #[must_use]
 pub fn main(about: &str) -> ExitCode {
     if env::args_os()
@@ -35,8 +35,8 @@ pub fn main(about: &str) -> ExitCode {
     }
     let mut input = Vec::new();
     let read = read_input(&mut input);
-    let told = Input::told_version(&input);
-    let version = told
+    let stated = Input::stated_version(&input);
+    let version = stated
         .as_deref()
         .unwrap_or(SpecVersion::NEWEST.as_str())
         .to_owned();
@@ -44,7 +44,7 @@ pub fn main(about: &str) -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(answer)) => print(&answer),
         Err(failure) => {
-            // Said twice: what a runtime does with the first is its own business.
+            // Logged, too: a runtime may drop its answer.
             error!("{}", failure.details);
             print(&failure.to_json(&version));
             ExitCode::FAILURE
@@ -52,20 +52,20 @@ pub fn main(about: &str) -> ExitCode {
     }
 }
 
-/// Nothing is read where a person would have to type it.
+/// Reads nothing from a terminal, where a person would have to type it.
 fn read_input(input: &mut Vec<u8>) -> Result<(), Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Ok(());
     }
     stdin
-        .take(LONGEST + 1)
+        .take(MAX_INPUT + 1)
         .read_to_end(input)
         .map_err(|error| Failure::new(Code::Io, format!("reading stdin: {error}")))?;
-    if input.len() as u64 > LONGEST {
+    if input.len() as u64 > MAX_INPUT {
         input.clear();
         let why =
-            format!("stdin: is longer than {LONGEST} bytes, which no network configuration is");
+            format!("stdin: is longer than {MAX_INPUT} bytes, which no network configuration is");
         return Err(Failure::new(Code::Decoding, why));
     }
     Ok(())
@@ -74,9 +74,7 @@ fn read_input(input: &mut Vec<u8>) -> Result<(), Failure> {
 fn answer(input: &[u8], version: &str, about: &str) -> Result<Option<String>, Failure> {
     let environment = Environment::of_this_process()?;
     if !environment.has_command() {
-        eprintln!(
-            "{about}: a container runtime starts it, for the sake of pods; `--version` is for people"
-        );
+        eprintln!("{about}: container runtimes start this program; only `--version` is for people");
     }
     let call = environment.call()?;
     if call.verb() == Verb::Version {
@@ -89,27 +87,27 @@ fn answer(input: &[u8], version: &str, about: &str) -> Result<Option<String>, Fa
     let uninstalled = uninstalled();
     if let Some(mark) = &uninstalled {
         let why = format!(
-            "vrfgate was uninstalled from this node, as {} says; take the plugin out of this network configuration, or put it into \
-             use again by `vrfgate install-cni`",
+            "vrfgate was uninstalled from this node, as {} shows; remove the plugin from this network configuration, or put it into \
+             use again with `vrfgate install-cni`",
             mark.display()
         );
         match call.verb() {
             Verb::Add => return Err(Failure::new(Code::Uninstalled, why)),
             Verb::Status => return Err(Failure::new(Code::NotAvailable, why)),
-            // Nothing is asked for any more.
+            // There is nothing to check any more.
             Verb::Check => return Ok(None),
             Verb::Del | Verb::Gc | Verb::Version => {}
         }
     }
-    let lets_go = matches!(call.verb(), Verb::Del | Verb::Gc);
+    let releases = matches!(call.verb(), Verb::Del | Verb::Gc);
     let places = match Places::of_this_node() {
-        // What was said there may be gone with the rest.
-        Err(_) if lets_go && uninstalled.is_some() => Places::default(),
+        // The file may have been removed with the rest.
+        Err(_) if releases && uninstalled.is_some() => Places::default(),
         places => places?,
     };
     match log::start(&places) {
-        // A pod that can't be told of must be able to go all the same.
-        Err(failure) if lets_go => {
+        // A log that can't be written must not keep a pod from ending.
+        Err(failure) if releases => {
             let _ = log::start(&places.with_log_on_stderr());
             warn!("{}", failure.details);
         }
@@ -123,12 +121,12 @@ fn answer(input: &[u8], version: &str, about: &str) -> Result<Option<String>, Fa
         }
         Call::Gc => verbs::gc(&input, &places).map(|()| None),
         Call::Status => verbs::status(&input, &places).map(|()| None),
-        // Answered above: it takes no configuration.
+        // Answered above, without a configuration.
         Call::Version => Ok(None),
     }
 }
 
-/// The mark by which the plugin stays only to let pods go, if it is there.
+/// The path of [`UNINSTALLED`], if that file exists.
 fn uninstalled() -> Option<PathBuf> {
     let mark = env::current_exe().ok()?.with_file_name(UNINSTALLED);
     mark.exists().then_some(mark)

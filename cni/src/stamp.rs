@@ -1,24 +1,24 @@
-//! Which version an executable of the plugin is, told from its bytes.
+//! The version of a plugin's executable, read from its bytes.
 
 use memchr::memmem;
 
-/// Around the version, in what `--version` says; see `main.rs`.
+/// The text around the version in the output of `--version`; see `main.rs`.
 const BEFORE: &[u8] = b"vrfgate CNI plugin ";
 const AFTER: &[u8] = b" (CNI ";
 
-/// Longer than any version of ours.
+/// Longer than any version of the plugin, in bytes.
 const VERSION_MAX: usize = 64;
 
-/// The version of the plugin that these bytes are the executable of; `None` if they are something else.
+/// The version, if these bytes are an executable of the plugin.
 ///
-/// Nothing is run: the file may be another program, or made for another machine.
+/// It is never run: the file may be another program, or for another machine.
 #[must_use]
 pub fn version_of(executable: &[u8]) -> Option<&str> {
     memmem::find_iter(executable, BEFORE).find_map(|at| {
         let rest = &executable[at + BEFORE.len()..];
         let rest = &rest[..rest.len().min(VERSION_MAX)];
         let version = &rest[..memmem::find(rest, AFTER)?];
-        // The words alone are in other programs of ours, too.
+        // Other programs of this project contain the text without a version.
         let fine = version.first().is_some_and(u8::is_ascii_digit)
             && version
                 .iter()
@@ -36,7 +36,7 @@ mod tests {
     use super::version_of;
 
     #[test]
-    fn a_version_is_found_where_it_is_said_and_nowhere_else() {
+    fn a_version_is_found_where_it_is_stated_and_nowhere_else() {
         for (bytes, version) in [
             (
                 "\x7fELF…vrfgate CNI plugin 0.1.0 (CNI 0.3.1)…",

@@ -1,4 +1,4 @@
-//! Mistakes in the plugin's own part of a configuration are told with the path of the field.
+//! Mistakes in the plugin's own part of a configuration are reported with the path of the field.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::Sandbox;
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::{Value, json};
 
-/// A service, with a part of it replaced.
+/// A service, with some fields replaced.
 fn service(changes: &Value) -> Value {
     let mut service = json!({"name": "http", "protocol": "TCP", "port": 8080});
     let fields = service.as_object_mut().unwrap();
@@ -26,7 +26,7 @@ fn service(changes: &Value) -> Value {
     service
 }
 
-/// The second of two services, with a part of it replaced.
+/// Two services, the second with some fields replaced.
 fn second(changes: &Value) -> Value {
     let dns = json!({"name": "dns", "protocol": "UDP", "port": 53});
     json!({"services": [dns, service(changes)]})
@@ -69,8 +69,7 @@ fn a_mistake_in_a_service_is_refused_with_the_path_of_its_field() {
         ),
         (
             second(&json!({"name": "Http"})),
-            "services[1].name: \"Http\" must be 1 to 63 lower-case letters, digits and '-', with a letter or digit \
-             at both ends",
+            "services[1].name: \"Http\" must be lower-case letters, digits and '-', with a letter or digit at both ends",
         ),
         (
             second(&json!({"name": "dns"})),
@@ -94,11 +93,11 @@ fn a_mistake_in_a_service_is_refused_with_the_path_of_its_field() {
         ),
         (
             second(&json!({"addresses": ["0.0.0.0/32"]})),
-            "services[1].addresses[0]: 0.0.0.0/32 is no host's address; write 0.0.0.0/0 or ::/0 for every address",
+            "services[1].addresses[0]: 0.0.0.0/32 is no host's address; write 0.0.0.0/0 for every address",
         ),
         (
             second(&json!({"addresses": ["::ffff:192.0.2.0/120"]})),
-            "services[1].addresses[0]: ::ffff:192.0.2.0/120 is an IPv4 prefix in IPv6 notation",
+            "services[1].addresses[0]: ::ffff:192.0.2.0/120 is an IPv4 address in IPv6 notation; write 192.0.2.0/24",
         ),
         (
             second(&json!({"addresses": ["2001:DB8::/32"]})),
@@ -130,7 +129,7 @@ fn a_mistake_in_a_key_is_refused_with_the_keys_name() {
         ),
         (
             json!({"vrf": "a/b"}),
-            "vrf: \"a/b\" can't name a network device: the kernel refuses '/', ':', white space, '.' and '..'",
+            "vrf: \"a/b\" contains '/', which the kernel refuses in device names",
         ),
         (
             json!({"required": "yes"}),
@@ -169,7 +168,7 @@ fn what_is_right_is_taken() {
             service(&json!({"addresses": ["192.0.2.0/25"]})),
             service(&json!({"name": "other", "addresses": ["192.0.2.128/25"]})),
         ]}),
-        // Neither a list nor its absence means what only the narrower prefix does.
+        // Neither a wide list nor a missing one covers what only the narrower prefix opens.
         json!({"services": [
             service(&json!({"addresses": ["0.0.0.0/0", "::/0"]})),
             service(&json!({"name": "dns", "addresses": ["169.254.20.10/32", "127.0.0.0/8", "fe80::/10"]})),
@@ -216,7 +215,7 @@ fn a_configuration_that_brings_no_pod_up_still_takes_one_down() {
     }
 }
 
-/// Whoever may write a network configuration would have root write where he likes.
+/// Otherwise, anyone who may write a network configuration could make root write anywhere.
 #[test]
 fn a_network_configuration_cannot_say_where_things_are() {
     let sandbox = Sandbox::new();
@@ -227,10 +226,10 @@ fn a_network_configuration_cannot_say_where_things_are() {
             let call = sandbox.call(&plugin, verb, "1.1.0");
             let reply = call.set(key, json!(victim)).run();
             assert_eq!(reply.code(), Some(7), "{verb} {key}: {reply:?}");
-            let why = format!("{key}: is the node's to say, in /etc/vrfgate/cni.conf");
+            let why = format!("{key}: is set in /etc/vrfgate/cni.conf on the node");
             assert!(reply.details().starts_with(&why), "{reply:?}");
         }
-        // A pod of an older configuration has to go.
+        // A pod with an older configuration must be able to end.
         for verb in ["DEL", "GC"] {
             let call = sandbox.call(&plugin, verb, "1.1.0").set(key, json!(victim));
             call.set("cni.dev/valid-attachments", json!([])).must();
@@ -248,11 +247,11 @@ fn where_things_are_is_taken_only_from_a_file_that_nobody_but_root_can_write_to(
     let refused = |why: &str| {
         let reply = status.run();
         assert_eq!(reply.code(), Some(7), "{reply:?}");
-        let told = reply.details();
+        let details = reply.details();
         assert!(
-            told.starts_with(&format!("VRFGATE_CNI_CONFIG: {}: ", file.display()))
-                && told.contains(why),
-            "{told}"
+            details.starts_with(&format!("VRFGATE_CNI_CONFIG: {}: ", file.display()))
+                && details.contains(why),
+            "{details}"
         );
     };
     let mode = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
@@ -281,7 +280,7 @@ fn where_things_are_is_taken_only_from_a_file_that_nobody_but_root_can_write_to(
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_is_told_before_anything_is_done() {
+fn a_log_that_cannot_be_opened_is_reported_before_anything_is_done() {
     let sandbox = Sandbox::new();
     let add = sandbox.call(&Sandbox::plugin(), "ADD", "1.0.0");
     let victim = sandbox.path("victim");

@@ -1,4 +1,4 @@
-//! The plugin as container runtimes meet it: a process with an environment, a stdin and a stdout.
+//! The plugin as container runtimes see it: a process with an environment, a stdin and a stdout.
 
 mod common;
 
@@ -26,11 +26,11 @@ fn every_verb_in_every_version_answers_as_the_table_says() {
             match (row.verb, reply.code()) {
                 (_, Some(_)) => {
                     let error: Value = serde_json::from_str(&reply.stdout).unwrap();
-                    let told = match row.case {
+                    let stated = match row.case {
                         Case::BadJson | Case::EmptyStdin => "1.1.0",
                         _ => version,
                     };
-                    assert_eq!(error["cniVersion"], told, "{what}");
+                    assert_eq!(error["cniVersion"], stated, "{what}");
                     for text in ["msg", "details"] {
                         assert!(!error[text].as_str().unwrap().is_empty(), "{what}");
                     }
@@ -50,7 +50,7 @@ fn every_verb_in_every_version_answers_as_the_table_says() {
     );
 }
 
-/// What the crate `cni-plugin` reads in what we answer is what we mean: error, result and versions.
+/// The crate `cni-plugin` reads errors, results and versions as the plugin means them.
 #[test]
 fn an_independent_reader_reads_what_is_meant() {
     play(
@@ -73,7 +73,7 @@ fn an_independent_reader_reads_what_is_meant() {
     );
     for version in VERSIONS {
         let sandbox = Sandbox::new();
-        // It wants what Go leaves out where it is empty.
+        // It requires fields that Go leaves out if they are empty.
         let result = json!({
             "cniVersion": version,
             "interfaces": [
@@ -86,8 +86,8 @@ fn an_independent_reader_reads_what_is_meant() {
         });
         let call = sandbox.call(&Sandbox::plugin(), "ADD", version);
         let config = Value::Object(call.clone().set("prevResult", result.clone()).config);
-        let told: NetworkConfig = serde_json::from_value(config).unwrap();
-        assert_eq!(told.cni_version.to_string(), version);
+        let config: NetworkConfig = serde_json::from_value(config).unwrap();
+        assert_eq!(config.cni_version.to_string(), version);
 
         let reply = call.set("prevResult", result).must();
         let read: SuccessReply = serde_json::from_str(&reply.stdout).unwrap();
@@ -104,7 +104,7 @@ fn an_independent_reader_reads_what_is_meant() {
         assert_eq!(read.routes[0].dst.to_string(), "0.0.0.0/0");
         assert_eq!(read.dns.search, ["blue.example"]);
         assert!(read.specific.is_empty(), "{read:?}");
-        let handed_on = told.prev_result.unwrap();
+        let handed_on = config.prev_result.unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), handed_on);
     }
 }
@@ -232,7 +232,7 @@ fn a_pod_without_a_vrf_leaves_no_trace() {
 }
 
 #[test]
-fn who_starts_it_by_hand_is_told_what_it_is() {
+fn it_explains_itself_to_someone_who_starts_it_by_hand() {
     let program = env!("CARGO_BIN_EXE_vrfgate-cni");
     let output = std::process::Command::new(program)
         .arg("--version")
@@ -243,7 +243,7 @@ fn who_starts_it_by_hand_is_told_what_it_is() {
 }
 
 #[test]
-fn what_it_says_of_its_version_is_in_the_executable_and_true() {
+fn the_version_that_it_states_is_in_the_executable_and_true() {
     let program = env!("CARGO_BIN_EXE_vrfgate-cni");
     let output = std::process::Command::new(program)
         .arg("--version")
@@ -264,8 +264,8 @@ fn a_plugin_that_was_uninstalled_lets_pods_go_and_does_nothing_else() {
     let directory = sandbox.path("bin");
     std::fs::create_dir(&directory).unwrap();
     let program = directory.join("vrfgate");
-    // A process of its own: what this one has open for writing, a child that another test starts has open, too, and nobody can
-    // execute it then.
+    // Copied by another process: a child that another test starts would inherit a descriptor of this process that is open for
+    // writing, and the file couldn't be executed meanwhile.
     let mut copy = std::process::Command::new("cp");
     let copied = copy.arg(&plugin.program).arg(&program).status();
     assert!(copied.unwrap().success());
@@ -283,13 +283,13 @@ fn a_plugin_that_was_uninstalled_lets_pods_go_and_does_nothing_else() {
             assert_eq!(reply.code(), code, "{verb}: {reply:?}");
             if code == Some(103) {
                 let mark = directory.join(vrfgate_cni::UNINSTALLED);
-                let told = &reply.stdout;
-                assert!(told.contains(&mark.display().to_string()), "{told}");
-                assert!(told.contains("vrfgate install-cni"), "{told}");
+                let answer = &reply.stdout;
+                assert!(answer.contains(&mark.display().to_string()), "{answer}");
+                assert!(answer.contains("vrfgate install-cni"), "{answer}");
             }
         }
     }
-    // What root had said of this node went, too.
+    // The node's file of places was removed, too.
     std::fs::remove_file(sandbox.path("cni.conf")).unwrap();
     let del = sandbox.call(&plugin, "DEL", "1.1.0");
     let del = del.with("VRFGATE_CNI_CONFIG", "/nowhere/cni.conf");

@@ -1,6 +1,6 @@
-//! The table of `conformance` beside a reference plugin: what it says of them shall be true, too.
+//! The table of `conformance` against a reference plugin: its column about these must be true, too.
 //!
-//! `make test-cni`: `CNI_PLUGINS` is where the plugins of the specification's authors are.
+//! `make test-cni` sets `CNI_PLUGINS`, the directory of the plugins by the specification's authors.
 
 mod common;
 

@@ -1,9 +1,9 @@
 #!/bin/bash
-# The compiler of a crate of the workspace, as cargo calls it, with libFuzzer's counters in what it makes.
+# The compiler of the workspace's crates, as cargo calls it, which adds libFuzzer's counters.
 set -euo pipefail
 for argument in "$@"; do
     case $argument in
-    # These run while others are compiled, without libFuzzer.
+    # Build scripts and macros run without libFuzzer.
     build_script_build | proc-macro) exec "$@" ;;
     esac
 done

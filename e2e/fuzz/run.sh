@@ -1,20 +1,20 @@
 #!/bin/bash
-# Has LLVM's libFuzzer look for what a reader can't take: each target in turn, from its committed corpus.
+# LLVM's libFuzzer looks for input that breaks a reader: each target in turn, from its committed corpus.
 #
 #   run.sh [TARGET]...     (default: all)
 #
-# FUZZ_SECONDS (10) is for each. A fault is printed with the bytes that made it, in base64, and kept in the target directory;
-# `FUZZ_TARGET=TARGET vrfgate-fuzz FILE` plays it once more. The last line is that of `cargo test`.
+# FUZZ_SECONDS (10) is for each. A fault is printed with the bytes that caused it, in base64, and kept in the target directory;
+# `FUZZ_TARGET=TARGET vrfgate-fuzz FILE` repeats it. The last line is that of `cargo test`.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 cd "$here/../.."
 seconds=${FUZZ_SECONDS:-10}
 
-# libFuzzer is steered by counters in the code. cargo-fuzz has the compiler of every crate put them there and wants a nightly one
-# for its sanitizers; without sanitizers, the stable one can do it. Only in what is ours: that is what has to be reached.
+# Counters in the code guide libFuzzer. cargo-fuzz adds them to every crate, and needs a nightly compiler for its sanitizers.
+# Without sanitizers, the stable compiler can add them. Here, only this project's crates get them: those are to be tested.
 export RUSTC_WORKSPACE_WRAPPER=$here/instrument.sh
 built=$(readlink -m "${CARGO_TARGET_DIR:-target}")
-# With the features of a whole workspace, so that what isn't ours need not be built anew.
+# With the features of the whole workspace, so that dependencies need not be built again.
 cargo build --quiet --workspace --features vrfgate-fuzz/libfuzzer --bin vrfgate-fuzz
 fuzzer=$built/debug/vrfgate-fuzz
 target=$built/fuzz
@@ -33,7 +33,7 @@ for name in "${targets[@]}"; do
     found=$target/found/$name
     mkdir -p "$found"
     log=$target/$name.log
-    # What was found stays here; the committed corpus is only read.
+    # New findings stay here; the committed corpus is only read.
     if FUZZ_TARGET=$name "$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -verbosity=1 \
         -artifact_prefix="$target/$name-" "$found" "e2e/fuzz/corpus/$name" >"$log" 2>&1; then
         grep -q '^INFO: Loaded .* modules' "$log" || die_without_counters

@@ -1,4 +1,4 @@
-//! Ports that an unbound and a VRF-bound socket both have, told before they hurt.
+//! Ports that an unbound and a VRF-bound socket both have are reported before they do harm.
 
 use serde_json::Value;
 use vrfgate_e2e::{Lab, Vrfgate, complaint};

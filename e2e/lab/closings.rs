@@ -1,5 +1,5 @@
-//! A host whose sysctls were 1: what the first leak closes is told beforehand, when it happens, and while it concerns
-//! anybody.
+//! A host whose sysctls were 1: what the first leak closes is reported beforehand, when it happens, and for as long as the
+//! listeners are there.
 
 use vrfgate_e2e::{Lab, Listener, Vrfgate};
 
@@ -22,10 +22,10 @@ tests! {
         a_host_that_was_closed_is_told_nothing;
 }
 
-/// What `doctor -f` says of leaks, which it doesn't fail for.
+/// What `doctor -f` reports about leaks, for which it doesn't fail.
 #[track_caller]
 fn foretold(vrfgate: &Vrfgate, leaks: &str) -> String {
-    // Nobody follows this one.
+    // Nothing follows this file.
     let file = vrfgate.leaks().with_file_name("beforehand.yaml");
     std::fs::write(&file, leaks).unwrap_or_else(|error| panic!("{error}"));
     let output = vrfgate.call(&["doctor", "-f", &file.to_string_lossy()]);
@@ -34,7 +34,7 @@ fn foretold(vrfgate: &Vrfgate, leaks: &str) -> String {
     said
 }
 
-/// Each port is told of, or none of them.
+/// Each of these ports is reported, or none.
 #[track_caller]
 fn names(text: &str, ports: &[u16], told: bool) {
     for port in ports {
@@ -132,7 +132,7 @@ fn listeners_that_the_first_leak_closes_are_told_before_it_and_when_it_comes(net
     red.connect(net.main(80)).should_reach("web");
     red.connect(net.main(22)).should_reach("ssh");
 
-    // What is gone, or listed, concerns nobody any more.
+    // Listeners that are gone, or listed, are not reported any more.
     drop(api);
     vrfgate.write(&open_everywhere(net, &[22, 80]));
     blue.connect(net.main(80)).should_soon_reach("web");
@@ -324,7 +324,7 @@ fn what_an_audited_vrf_could_reach_is_told_when_it_is_enforced() {
     names(&status, &[80, 443, 8080], true);
     names(&status, &[22, 25], false);
 
-    // Over a restart, too, of whoever looks after the gate.
+    // Also over a restart of the process that keeps the gate.
     vrfgate.kill();
     vrfgate.apply(&audited);
     vrfgate.apply(&enforced);

@@ -1,4 +1,4 @@
-//! What `vrfgate doctor` says of routing, each family on its own.
+//! What `vrfgate doctor` reports about routing, each family on its own.
 
 use vrfgate_e2e::{Lab, Vrfgate};
 
@@ -48,7 +48,7 @@ fn the_order_of_rules_is_told_of_each_family(net: &Net) {
     );
 }
 
-/// What is said of BLUE's table.
+/// What it reports about BLUE's table.
 fn open_end(net: &Net) -> String {
     format!(
         "{}: nothing ends look-ups in table 10 of VRF BLUE",

@@ -40,7 +40,7 @@ use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     utsname::uname,
 };
-use vrfgate_e2e::Netns;
+use vrfgate_e2e::{Netns, Started};
 
 /// Shows, in the kernel that runs it, what vrfgate and the kernel do with VRF packets.
 #[derive(Debug, Parser)]
@@ -157,7 +157,7 @@ fn keep_hooks(lab: &vrfgate_e2e::Lab) -> Result<(), String> {
     nft.arg(format!("table inet stays {{\n{chains}}}"));
     let output = lab
         .netns()
-        .enter(|| nft.output())
+        .enter(|| nft.finished())
         .map_err(|error| error.to_string())?;
     if output.status.success() {
         Ok(())
@@ -212,12 +212,14 @@ fn all_tests(with_packages: bool, locked_down: bool) -> Vec<Trial> {
 fn prepare() -> Result<(), String> {
     let netns = Netns::create(format!("lab{}-probe", std::process::id()))
         .map_err(|error| format!("can't make network namespaces: {error} (run as root)"))?;
-    vrfgate_e2e::batch(&netns, "link add probe type vrf table 10").map_err(|error| {
-        format!(
-            "kernel {} has no VRFs, so nothing can be shown here: {error}",
-            release()
-        )
-    })?;
+    netns
+        .try_ip("link add probe type vrf table 10")
+        .map_err(|error| {
+            format!(
+                "kernel {} has no VRFs, so nothing can be shown here: {error}",
+                release()
+            )
+        })?;
     // Listeners, clients and namespaces of four tests at a time are more than a shell's limit, 60 pods alone are.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| error.to_string())?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)

@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-use vrfgate_e2e::Vrfgate;
+use vrfgate_e2e::{Started, Vrfgate};
 
 use crate::{
     leaks::{leak, open_tcp, service},
@@ -34,7 +34,7 @@ tests! {
 /// How long a line may take.
 const SOON: Duration = Duration::from_mins(1);
 
-/// A monitor at work, told to leave when dropped.
+/// A running monitor, which ends when this is dropped.
 struct Monitor {
     child: Child,
     lines: Receiver<String>,
@@ -49,7 +49,7 @@ impl Monitor {
             .command(&arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn();
+            .started();
         let mut child = child.unwrap_or_else(|error| panic!("{error}"));
         let mut said = String::new();
         if let Some(stderr) = child.stderr.take() {
@@ -81,7 +81,7 @@ impl Monitor {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// Ctrl-C, which it takes as the end of a good day. What it has shown beyond that.
+    /// Ends it with Ctrl-C, which is a success. Returns what it has shown beyond the lines read.
     #[track_caller]
     fn interrupt(mut self) -> Vec<String> {
         let pid = i32::try_from(self.child.id()).map(Pid::from_raw);

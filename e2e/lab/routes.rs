@@ -5,7 +5,7 @@ use vrfgate_e2e::{Host, Lab};
 use crate::{
     leaks::leak,
     net::{Net, routing},
-    suite::tests,
+    suite::{soon, tests},
 };
 
 tests! {
@@ -128,11 +128,9 @@ fn an_address_that_comes_and_goes_takes_its_route_with_it(net: &Net) {
     client.connect((address, 22)).should_soon_reach("ssh");
     lab.ip(&format!("address flush dev lan to {address}"));
 
-    let soon = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while table_10(&lab, net).contains(&address.to_string()) {
-        assert!(std::time::Instant::now() < soon, "{}", table_10(&lab, net));
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    soon(format!("{address} leaves table 10"), || {
+        !table_10(&lab, net).contains(&address.to_string())
+    });
 }
 
 fn return_routes_bring_udp_answers_back(net: &Net) {

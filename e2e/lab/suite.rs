@@ -5,26 +5,12 @@ use std::{
     cell::RefCell,
     panic::{self, AssertUnwindSafe},
     sync::{Mutex, PoisonError, RwLock},
-    thread,
-    time::{Duration, Instant},
 };
 
 use libtest_mimic::{Failed, Trial};
+pub use vrfgate_e2e::soon;
 
 use crate::net::{Net, V4, V6};
-
-/// How long an emulated machine may take for what is to happen by itself.
-const SOON: Duration = Duration::from_mins(2);
-
-/// Waits until something has happened by itself.
-#[track_caller]
-pub fn soon(what: &str, mut happened: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !happened() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::sleep(Duration::from_millis(100));
-    }
-}
 
 /// Makes [`Trial`]s of functions: those under `each family` take a [`Net`] and run once for IPv4 and once
 /// for IPv6, those under `once` take nothing, and while one under `alone` runs, no other does: it changes something that

@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use vrfgate_e2e::program;
+use vrfgate_e2e::{Started, program};
 
 use crate::log;
 
@@ -38,7 +38,7 @@ impl Agent {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log(&self.log))
-            .spawn();
+            .started();
         self.running = Some(agent.unwrap_or_else(|error| panic!("starting the agent: {error}")));
     }
 

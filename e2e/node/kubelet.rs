@@ -5,16 +5,12 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use crate::{agent::NODE, log, output};
-
-/// Emulated machines are slow.
-const SOON: Duration = Duration::from_mins(2);
+use vrfgate_e2e::{Started, soon};
 
 /// The address that QEMU's user network gives to the machine.
 const ADDRESS: &str = "10.0.2.15";
@@ -241,7 +237,7 @@ BinaryName = '{programs}/runc'
                 .command("containerd")
                 .arg("--config")
                 .arg(config)
-                .spawn();
+                .started();
             self.containerd =
                 Some(containerd.unwrap_or_else(|error| panic!("starting containerd: {error}")));
             self.import_image();
@@ -257,18 +253,16 @@ BinaryName = '{programs}/runc'
             .arg("--cert-dir")
             .arg(self.home.join("certificates"))
             .args(["--hostname-override", NODE, "--node-ip", ADDRESS])
-            .spawn();
+            .started();
         self.running =
             Some(kubelet.unwrap_or_else(|error| panic!("starting the kubelet: {error}")));
     }
 
     /// Once the runtime answers. It may have the image already.
     fn import_image(&self) {
-        let deadline = Instant::now() + SOON;
-        while UnixStream::connect(self.socket()).is_err() {
-            assert!(Instant::now() < deadline, "containerd doesn't listen");
-            thread::sleep(Duration::from_millis(100));
-        }
+        soon("containerd listens", || {
+            UnixStream::connect(self.socket()).is_ok()
+        });
         let image = self.programs.join("image.tar").display().to_string();
         self.import(&image);
     }

@@ -1,11 +1,11 @@
 //! `vrfgate-lab-node`: the inside of a virtual machine that is a node of a cluster.
 //!
-//! It does what it is told over one TCP connection: a line of words in, a line of JSON out, `{"said": …}` or
-//! `{"failed": …}`. A `router` has VRF BLUE and a client behind it, who from the machine's first moment to its last
-//! tries ports that no leak ever lists. A `worker` runs pods, whose interface is in a VRF, with a client beside them;
+//! It takes commands over one TCP connection: a line of words in, a line of JSON out, `{"said": …}` or `{"failed": …}`. A
+//! `router` has VRF BLUE and a client behind it, which tries ports that no leak ever lists, from the machine's first moment to
+//! its last. A `worker` runs pods, whose interface is in a VRF, with a client beside them;
 //! or it joins a whole cluster, runs ordinary pods, and has a management VRF.
 //!
-//! Tests that tell it what to do are in `e2e/cluster`. Nothing here ends well on a machine that is needed.
+//! The tests that command it are in `e2e/cluster`. Don't run it on a machine that you need.
 
 mod agent;
 mod kubelet;
@@ -25,14 +25,14 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use vrfgate_e2e::use_vrfgate;
+use vrfgate_e2e::{Started, use_vrfgate};
 
 use crate::{agent::Agent, kubelet::Kubelet, router::Router, worker::Worker};
 
-/// A node of a cluster that does what it is told.
+/// A node of a cluster that takes commands from a test.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Who tells it.
+    /// Where the commands come from.
     #[arg(long, value_name = "ADDRESS:PORT")]
     told_by: SocketAddr,
 
@@ -66,7 +66,7 @@ enum Kind {
 
 /// A node of some kind.
 trait Node {
-    /// Does what it is told, and says what came of it.
+    /// Runs a command, and returns its result.
     fn obey(&mut self, words: &[&str]) -> String;
 }
 
@@ -96,13 +96,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Until there is nobody any more who says something.
+/// Serves commands until the connection ends.
 fn obey(node: &mut dyn Node, told_by: SocketAddr) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(told_by)?;
     for line in BufReader::new(stream.try_clone()?).lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        // What the lab can't do, it panics of.
+        // The lab panics if it can't do something.
         let answer = match panic::catch_unwind(AssertUnwindSafe(|| node.obey(&words))) {
             Ok(said) => json!({"said": said}),
             Err(panicked) => {
@@ -123,7 +123,7 @@ fn log(path: &Path) -> File {
 
 /// What a command of the shell prints, whatever becomes of it.
 fn output(command: &str) -> String {
-    let output = Command::new("sh").args(["-c", command]).output();
+    let output = Command::new("sh").args(["-c", command]).finished();
     let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

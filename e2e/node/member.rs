@@ -1,5 +1,5 @@
-//! A worker as a node of a whole cluster, which vrfgate comes to as a Helm chart: it has nothing of vrfgate yet, an
-//! ordinary network for pods, a way to the Service `kubernetes`, and a management VRF.
+//! A worker as a node of a whole cluster, on which a Helm chart installs vrfgate: it has nothing of vrfgate yet, an ordinary
+//! network for pods, a way to the Service `kubernetes`, and a management VRF.
 
 use std::process::Command;
 
@@ -61,8 +61,8 @@ impl Member {
 
 /// Everything on a machine that an agent could have changed. The directories are those of the container runtime.
 pub fn state(machine: &Lab, directories: &str) -> String {
-    // Interfaces of pods come and go; what the kernel counts is no setting. The plugin stays, for runtimes that say DEL with it,
-    // and the mark that says so is never there alone.
+    // Interfaces of pods come and go; what the kernel counts is no setting. The plugin stays, for runtimes that need it for DEL,
+    // and its mark is never there alone.
     let commands = [
         format!(
             "find {directories} -type f -not -name vrfgate -not -name .vrfgate.uninstalled -exec sha256sum '{{}}' + | sort"

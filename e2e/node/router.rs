@@ -1,4 +1,4 @@
-//! A node that is a router: what it is made of, and what it can be told to do.
+//! A node that is a router: its parts, and its commands.
 
 use vrfgate_e2e::Lab;
 

@@ -1,5 +1,5 @@
-//! What a VRF of the node is for: servers in the main domain, and a client behind the VRF who uses them and who, all
-//! the while, tries ports that no leak ever lists.
+//! The VRF of a node: servers in the main domain, and a client behind the VRF that uses them and, all the while, tries ports
+//! that no leak ever lists.
 
 use vrfgate_e2e::{
     Conversation, Host, Lab, Listener, Load, Scanner,
@@ -72,7 +72,7 @@ impl Scene {
         }
     }
 
-    /// Does what it is told, and says what came of it; `None` when that is for somebody else to do.
+    /// Runs a command, and returns its result; `None` if it is none of this part's commands.
     pub fn obey(&mut self, words: &[&str]) -> Option<String> {
         match words {
             ["connect", "to", to] => return Some(self.client.connect(*to).outcome().to_string()),

@@ -1,4 +1,4 @@
-//! A node that runs pods: what it is made of, and what it can be told to do.
+//! A node that runs pods: its parts, and its commands.
 
 use vrfgate_e2e::{Host, Lab};
 
@@ -24,7 +24,7 @@ pub struct Worker {
 impl Worker {
     pub fn new(agent: Agent, kubelet: Kubelet) -> Self {
         output("modprobe -a bridge overlay");
-        // As systemd does: what is mounted later shall appear in the containers that asked for that.
+        // As systemd does: later mounts must appear in containers that ask for it.
         output("mount --make-rshared /");
         let machine = Lab::on_this_machine();
         let client = machine.pod("client");

@@ -1,23 +1,21 @@
 //! One try of a client to reach a server, and what is expected of it.
 
 use std::{
+    cell::RefCell,
     fmt,
     io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use socket2::{Domain, Socket, Type};
 
-use crate::{Host, Outcome, dns};
+use crate::{Host, Outcome, dns, soon};
 
 /// How long an answer may take that is expected to come: emulated machines are slow.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to wait for an answer that is expected not to come. Long enough for a lost SYN to be repeated.
 const GIVING_UP: Duration = Duration::from_millis(1500);
-/// How long a change may take to come into force.
-const SOON: Duration = Duration::from_mins(2);
 
 /// What carries an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,17 +174,17 @@ impl<'host> Attempt<'host> {
 
     #[track_caller]
     fn expect_soon(&self, wanted: &str, as_wanted: impl Fn(&Outcome) -> bool) {
-        let deadline = Instant::now() + SOON;
-        loop {
+        let last = RefCell::new(String::new());
+        let what = fmt::from_fn(|f| {
+            let (last, picture) = (last.borrow(), self.client.picture());
+            write!(f, "{self} {wanted}; the last {last}\n{picture}")
+        });
+        soon(what, || {
             let outcome = self.wait(GIVING_UP);
-            if as_wanted(&outcome) {
-                return;
-            }
-            if Instant::now() > deadline {
-                self.fail(&format!("should soon have been: {wanted}"), &outcome);
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
+            let met = as_wanted(&outcome);
+            last.replace(outcome.to_string());
+            met
+        });
     }
 
     #[track_caller]

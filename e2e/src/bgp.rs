@@ -1,12 +1,11 @@
 //! FRR's bgpd, as Debian packages it: on the router an instance inside a VRF, on a client its peer.
 
 use std::{
+    fmt,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use nix::{
@@ -16,13 +15,10 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Host;
+use crate::{Host, Started, soon};
 
 /// Where Debian puts FRR's daemons.
 const DAEMONS: &str = "/usr/lib/frr";
-
-/// How long a session may take to come up: bgpd waits some seconds between attempts.
-const SOON: Duration = Duration::from_mins(2);
 
 /// A bgpd and, where it needs one to hear of VRFs, a zebra. Dropping it ends both.
 #[derive(Debug)]
@@ -86,15 +82,7 @@ impl Bgp {
     /// later no key, and that of a VRF comes when zebra has told of the VRF.
     #[track_caller]
     pub fn set_password(&self, instance: &str, peer: &str, password: &str) {
-        let end = Instant::now() + SOON;
-        while !self.listens() || self.peer().is_null() {
-            assert!(
-                Instant::now() < end,
-                "bgpd doesn't listen:\n{}",
-                self.story()
-            );
-            thread::sleep(Duration::from_millis(300));
-        }
+        self.soon("bgpd listens", || self.listens() && !self.peer().is_null());
         self.ask_all(&[
             "configure terminal",
             instance,
@@ -105,26 +93,15 @@ impl Bgp {
     /// The session is up, now or soon.
     #[track_caller]
     pub fn should_soon_be_up(&self) {
-        let end = Instant::now() + SOON;
-        while !self.is_up() {
-            assert!(Instant::now() < end, "no session:\n{}", self.story());
-            thread::sleep(Duration::from_millis(300));
-        }
+        self.soon("a session", || self.is_up());
     }
 
     /// The session is up, has never been down since it came up, and messages still come in.
     #[track_caller]
     pub fn should_have_stayed_up(&self) {
         let received = || self.peer()["msgRcvd"].as_u64();
-        let (before, end) = (received(), Instant::now() + SOON);
-        while received() <= before {
-            assert!(
-                Instant::now() < end,
-                "the peer is silent:\n{}",
-                self.story()
-            );
-            thread::sleep(Duration::from_millis(300));
-        }
+        let before = received();
+        self.soon("the peer speaks", || received() > before);
         let peer = self.peer();
         let came_up = peer["connectionsEstablished"].as_u64();
         assert!(
@@ -146,11 +123,19 @@ impl Bgp {
         }
     }
 
+    #[track_caller]
+    fn soon(&self, what: &str, holds: impl FnMut() -> bool) {
+        soon(
+            fmt::from_fn(|f| write!(f, "{what}:\n{}", self.story())),
+            holds,
+        );
+    }
+
     fn listens(&self) -> bool {
         let shown = self.host.netns().enter(|| {
             Command::new("ss")
                 .args(["-H", "-4", "-l", "-t", "-n", "sport = :179"])
-                .output()
+                .finished()
         });
         let shown = shown.unwrap_or_else(|error| panic!("ss: {error} (apt-get install iproute2)"));
         let device = match self.vrf.as_str() {
@@ -187,7 +172,7 @@ impl Bgp {
             .arg(self.home.path())
             .args(["-d", "bgpd"])
             .args(commands.iter().flat_map(|command| ["-c", command]))
-            .output()
+            .finished()
             .unwrap_or_else(|error| panic!("vtysh: {error} (apt-get install frr)"));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

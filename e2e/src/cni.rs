@@ -3,24 +3,20 @@
 use std::{
     fs,
     io::Write,
-    os::unix::{fs::symlink, net::UnixStream},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
 };
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::Host;
+use crate::{Agent, Host, Started};
 
 /// Names the file by which root tells the plugin where things are.
 const PLACES: &str = "VRFGATE_CNI_CONFIG";
-
-const SOON: Duration = Duration::from_mins(2);
 
 /// A cluster that doesn't answer.
 const NOWHERE: &str = "{apiVersion: v1, kind: Config, current-context: n, \
@@ -122,7 +118,7 @@ impl CniNode {
             .arg(self.bpffs())
             .arg("--run-dir")
             .arg(self.run_dir());
-        let output = command.output();
+        let output = command.finished();
         let output = output.unwrap_or_else(|error| panic!("starting vrfgate: {error}"));
         assert!(output.status.success(), "{}", crate::complaint(&output));
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}"))
@@ -217,24 +213,10 @@ impl CniNode {
                 .arg(machine.netns().name())
                 .env("KUBECONFIG", &nowhere)
                 .stderr(log)
-                .spawn()
+                .started()
         });
-        let socket = self.run_dir().join("agent.sock");
-        let agent = Agent {
-            child: child.unwrap_or_else(|error| panic!("the agent: {error}")),
-            log,
-        };
-        let deadline = Instant::now() + SOON;
-        // One that was killed has left its socket behind.
-        while UnixStream::connect(&socket).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "the agent doesn't listen: {}",
-                agent.said()
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
-        agent
+        let child = child.unwrap_or_else(|error| panic!("the agent: {error}"));
+        Agent::new(child, log, &self.agent_socket())
     }
 
     fn bpffs(&self) -> PathBuf {
@@ -248,71 +230,6 @@ impl CniNode {
     /// Where the plugin has the name that configurations call it by.
     fn plugins(&self) -> PathBuf {
         self.home.path().join("bin")
-    }
-}
-
-/// A running `vrfgate agent`.
-#[derive(Debug)]
-pub struct Agent {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Agent {
-    /// What it has logged.
-    #[must_use]
-    pub fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Its log says so, now or soon.
-    #[track_caller]
-    pub fn should_say(&self, words: &str) {
-        let deadline = Instant::now() + SOON;
-        while !self.said().contains(words) {
-            assert!(
-                Instant::now() < deadline,
-                "the agent should say {words:?}; it said:\n{}",
-                self.said()
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// How many descriptors it has open. One that has ended has none.
-    #[must_use]
-    #[track_caller]
-    pub fn open_files(&self) -> usize {
-        let listed = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
-        let count = listed.map_or(0, Iterator::count);
-        assert!(count > 0, "the agent has ended: {}", self.said());
-        count
-    }
-
-    /// From now on, how many it may have open: `SOFT:HARD`, as prlimit(1) takes it. Those that it has, it keeps.
-    #[track_caller]
-    pub fn limit_files(&self, limits: &str) {
-        let set = Command::new("prlimit")
-            .arg(format!("--pid={}", self.child.id()))
-            .arg(format!("--nofile={limits}"))
-            .status();
-        assert!(set.is_ok_and(|status| status.success()), "prlimit {limits}");
-    }
-
-    /// `kill -9`
-    pub fn kill(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -393,7 +310,7 @@ impl Interface<'_> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn();
+            .started();
         let output = child.and_then(|mut child| {
             if let Some(mut stdin) = child.stdin.take() {
                 stdin.write_all(config.to_string().as_bytes())?;
@@ -448,7 +365,7 @@ impl Interface<'_> {
                 "CNI_PATH",
                 paths.map(|path| path.display().to_string()).join(":"),
             );
-        let output = machine.netns().enter(|| command.output());
+        let output = machine.netns().enter(|| command.finished());
         output.unwrap_or_else(|error| panic!("cnitool: {error}"))
     }
 

@@ -13,7 +13,7 @@ use crate::{Host, attempt::address};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An established connection with a [`Listener`](crate::Listener), which repeats what it is told.
+/// An established connection with a [`Listener`](crate::Listener), which echoes what it gets.
 #[derive(Debug)]
 pub struct Conversation {
     client: Host,

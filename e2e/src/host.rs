@@ -1,13 +1,13 @@
 //! A machine of the lab: a namespace, and what one does there.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     process::Command,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use crate::{Attempt, Conversation, Load, Netns, Plan, Scanner, Transport, ip};
+use crate::{Attempt, Conversation, Load, Netns, Plan, Scanner, Started, Transport};
 
 /// A machine of a topology. Clones are the same machine.
 #[derive(Clone, Debug)]
@@ -73,19 +73,20 @@ impl Host {
     /// Runs commands of ip(8), one a line and without the word `ip`.
     #[track_caller]
     pub fn ip(&self, commands: &str) {
-        ip::batch(&self.netns, commands).unwrap_or_else(|error| panic!("{error}"));
+        self.netns.ip(commands);
     }
 
     /// As [`Host::ip`], where the kernel may say no.
     pub fn try_ip(&self, commands: &str) -> io::Result<()> {
-        ip::batch(&self.netns, commands)
+        self.netns.try_ip(commands)
     }
 
     /// What a command of ip(8) prints.
     #[must_use]
     #[track_caller]
     pub fn ip_shows(&self, command: &str) -> String {
-        ip::query(&self.netns, command).unwrap_or_else(|error| panic!("{error}"))
+        let shown = self.netns.ip_shows(command);
+        shown.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Everything about routing that a careless tool could change. Without link-local addresses and their
@@ -115,20 +116,14 @@ impl Host {
     #[must_use]
     #[track_caller]
     pub fn sysctl(&self, name: &str) -> String {
-        let path = sysctl_path(name);
-        let value = self.netns.enter(|| fs::read_to_string(&path));
-        value
-            .unwrap_or_else(|error| panic!("reading {path}: {error}"))
-            .trim_end()
-            .to_owned()
+        let value = self.netns.sysctl(name);
+        value.unwrap_or_else(|error| panic!("reading {name}: {error}"))
     }
 
     /// Sets a sysctl.
     #[track_caller]
     pub fn set_sysctl(&self, name: &str, value: &str) {
-        let path = sysctl_path(name);
-        let written = self.netns.enter(|| fs::write(&path, value));
-        written.unwrap_or_else(|error| panic!("writing {value} to {path}: {error}"));
+        self.netns.set_sysctl(name, value);
     }
 
     /// A server on this machine, which answers everybody with `identity`.
@@ -217,7 +212,7 @@ impl Host {
     #[must_use]
     #[track_caller]
     pub fn output(&self, command: &mut Command) -> String {
-        let output = self.netns.enter(|| command.output());
+        let output = self.netns.enter(|| command.finished());
         let output = output.unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
         assert!(
             output.status.success(),
@@ -236,7 +231,7 @@ impl Host {
     /// Starts a process on this machine.
     #[track_caller]
     pub fn spawn(&self, command: &mut Command) -> std::process::Child {
-        let child = self.netns.enter(|| command.spawn());
+        let child = self.netns.enter(|| command.started());
         child.unwrap_or_else(|error| panic!("starting {command:?}: {error}"))
     }
 
@@ -262,10 +257,6 @@ impl fmt::Display for Host {
     }
 }
 
-fn sysctl_path(name: &str) -> String {
-    format!("/proc/sys/{}", name.replace('.', "/"))
-}
-
 fn picture_of(label: &str, netns: &Netns) -> String {
     let mut picture = format!("== {label} ({})\n", netns.name());
     for command in [
@@ -275,18 +266,19 @@ fn picture_of(label: &str, netns: &Netns) -> String {
         "route show table all",
         "-6 route show table all",
     ] {
-        let shown = ip::query(netns, command).unwrap_or_else(|error| error.to_string());
+        let shown = netns.ip_shows(command);
+        let shown = shown.unwrap_or_else(|error| error.to_string());
         picture.push_str(&section(&format!("ip {command}"), &shown));
     }
-    let sockets = netns.enter(|| Command::new("ss").args(["-Hlntu"]).output());
+    let sockets = netns.enter(|| Command::new("ss").args(["-Hlntu"]).finished());
     if let Ok(sockets) = sockets {
         let shown = String::from_utf8_lossy(&sockets.stdout).into_owned();
         picture.push_str(&section("ss -lntu", &shown));
     }
     for name in ["tcp", "udp"] {
-        let path = sysctl_path(&format!("net.ipv4.{name}_l3mdev_accept"));
-        if let Ok(value) = netns.enter(|| fs::read_to_string(&path)) {
-            picture.push_str(&section(&path, &value));
+        let name = format!("net.ipv4.{name}_l3mdev_accept");
+        if let Ok(value) = netns.sysctl(&name) {
+            picture.push_str(&section(&name, &format!("{value}\n")));
         }
     }
     picture

@@ -94,12 +94,7 @@ impl Lab {
 
     /// Lets VRF packets reach unbound sockets (`*_l3mdev_accept`), TCP and UDP alike.
     pub fn accept_l3mdev(&self, yes: bool) {
-        for protocol in ["tcp", "udp"] {
-            self.set_sysctl(
-                &format!("net.ipv4.{protocol}_l3mdev_accept"),
-                if yes { "1" } else { "0" },
-            );
-        }
+        self.netns().set_l3mdev_accept([yes; 2]);
     }
 }
 

@@ -22,36 +22,33 @@
 // A panic is how a test fails; the methods that fail tests are named `should_…`.
 #![allow(clippy::missing_panics_doc)]
 
+mod agent;
 mod attempt;
 mod bgp;
-mod bpf;
 mod cni;
 mod conversation;
 pub mod dns;
 mod host;
-mod ip;
 mod lab;
 mod listener;
 mod load;
-mod netns;
 mod outcome;
-
 mod scanner;
 mod udp;
 mod vrfgate;
 
+pub use agent::Agent;
 pub use attempt::{Attempt, Transport};
 pub use bgp::Bgp;
-pub use bpf::detach_link;
-pub use cni::{Agent, Answer, CniNode, Interface, use_cni};
+pub use cni::{Answer, CniNode, Interface, use_cni};
 pub use conversation::Conversation;
 pub use host::Host;
-pub use ip::batch;
 pub use lab::{Lab, Slave, Vrf};
 pub use listener::{Listener, Plan};
 pub use load::Load;
-pub use netns::Netns;
 pub use outcome::Outcome;
 pub use scanner::{Open, Scanner};
 pub use udp::ReplyFrom;
+pub use vrfgate_sandbox::{Netns, ReallyClosed, Started, detach_link, soon};
+
 pub use vrfgate::{Vrfgate, complaint, program, use_vrfgate};

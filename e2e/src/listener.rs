@@ -10,15 +10,16 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    Netns,
+    Netns, ReallyClosed,
     attempt::address,
+    soon,
     udp::{self, ReplyFrom},
 };
 
@@ -109,8 +110,9 @@ impl Plan {
     #[must_use]
     #[track_caller]
     pub fn tcp(self, address: impl ToSocketAddrs + fmt::Debug) -> Listener {
-        once_free(|| self.clone().try_tcp(&address))
-            .unwrap_or_else(|error| panic!("{} on TCP {address:?}: {error}", self.identity))
+        let who = self.identity.clone();
+        self.try_tcp(&address)
+            .unwrap_or_else(|error| panic!("{who} on TCP {address:?}: {error}"))
     }
 
     /// As [`Plan::tcp`], where the kernel may say no.
@@ -128,8 +130,9 @@ impl Plan {
     #[must_use]
     #[track_caller]
     pub fn udp(self, address: impl ToSocketAddrs + fmt::Debug) -> Listener {
-        once_free(|| self.clone().try_udp(&address))
-            .unwrap_or_else(|error| panic!("{} on UDP {address:?}: {error}", self.identity))
+        let who = self.identity.clone();
+        self.try_udp(&address)
+            .unwrap_or_else(|error| panic!("{who} on UDP {address:?}: {error}"))
     }
 
     /// As [`Plan::udp`], where the kernel may say no.
@@ -168,20 +171,6 @@ impl Plan {
     }
 }
 
-/// Tries again for a while when a port is in use: a program that another test has just started may, until it is
-/// executed, still have the socket that had the port before.
-fn once_free(listen: impl Fn() -> io::Result<Listener>) -> io::Result<Listener> {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        match listen() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(20));
-            }
-            result => return result,
-        }
-    }
-}
-
 /// A running server; dropping it stops it.
 #[derive(Debug)]
 pub struct Listener {
@@ -192,6 +181,7 @@ pub struct Listener {
     /// of what follows.
     stop: Option<PipeWriter>,
     thread: Option<JoinHandle<()>>,
+    _closed: ReallyClosed,
 }
 
 impl Listener {
@@ -212,6 +202,7 @@ impl Listener {
             served,
             stop,
             thread,
+            _closed: ReallyClosed,
         }
     }
 
@@ -232,11 +223,7 @@ impl Listener {
     /// Somebody comes, or has come already.
     #[track_caller]
     pub fn should_hear_something(&self) {
-        let deadline = Instant::now() + Duration::from_secs(8);
-        while self.served() == 0 {
-            assert!(Instant::now() < deadline, "nothing arrived");
-            thread::sleep(Duration::from_millis(20));
-        }
+        soon("something arrives", || self.served() > 0);
     }
 
     /// Nobody comes.

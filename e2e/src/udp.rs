@@ -35,7 +35,7 @@ pub struct Question {
     asked: Option<(IpAddr, u32)>,
 }
 
-/// Makes the kernel tell the destination of datagrams.
+/// Makes the kernel report the destination of datagrams.
 pub fn want_destination(socket: &Socket, reply_from: ReplyFrom) -> io::Result<()> {
     if reply_from == ReplyFrom::Anywhere {
         return Ok(());

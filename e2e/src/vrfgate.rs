@@ -2,13 +2,11 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fmt, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
 };
 
 use nix::{
@@ -19,10 +17,7 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Host, Lab};
-
-/// How long a start or an end may take.
-const SOON: Duration = Duration::from_mins(2);
+use crate::{Host, Lab, Started, soon};
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
@@ -146,7 +141,7 @@ impl Vrfgate {
             .command(&["run", "-f", &leaks.to_string_lossy()])
             .stderr(log)
             .stdout(Stdio::null())
-            .spawn();
+            .started();
         self.running = Some(child.unwrap_or_else(|error| panic!("starting vrfgate: {error}")));
         // It reports what it found once the gate is as it should be.
         self.should_say("leak");
@@ -155,18 +150,18 @@ impl Vrfgate {
     /// Its log says so, now or soon.
     #[track_caller]
     pub fn should_say(&self, words: &str) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let log = self.said();
-            if log.contains(words) {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "vrfgate should say {words:?}; it said:\n{log}"
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
+        let says = fmt::from_fn(|f| write!(f, "vrfgate says {words:?}; it said:\n{}", self.said()));
+        soon(says, || self.said().contains(words));
+    }
+
+    /// Its status tells so, now or soon.
+    #[track_caller]
+    pub fn should_soon_tell(&self, words: &str) {
+        let tells = fmt::from_fn(|f| {
+            let (status, said) = (self.status_text(), self.said());
+            write!(f, "status tells {words:?}:\n{status}\n{said}")
+        });
+        soon(tells, || self.status_text().contains(words));
     }
 
     /// What the running vrfgate has logged.
@@ -231,7 +226,7 @@ impl Vrfgate {
     #[must_use]
     #[track_caller]
     pub fn call(&self, arguments: &[impl AsRef<OsStr>]) -> Output {
-        let output = self.command(arguments).output();
+        let output = self.command(arguments).finished();
         output.unwrap_or_else(|error| panic!("starting vrfgate: {error}"))
     }
 
@@ -270,7 +265,7 @@ impl Vrfgate {
             .arg(self.bpffs())
             .arg("--run-dir")
             .arg(self.run_dir());
-        let output = self.router.netns().enter(|| command.output());
+        let output = self.router.netns().enter(|| command.finished());
         output.unwrap_or_else(|error| panic!("setpriv: {error}"))
     }
 

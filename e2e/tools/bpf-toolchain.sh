@@ -7,7 +7,7 @@
 #
 # First choice is Debian's rustc-web, because it needs no nightly and no download beyond the
 # Debian mirror; else nightly and rust-src through rustup. The linker reads the compiler's
-# bitcode, so a new LLVM below the compiler (Debian updates both) means building it anew.
+# bitcode, so a new LLVM below the compiler (Debian updates both) means that it must be built again.
 #
 #   $CACHE/bpf-tools/bin/bpf-linker, $CACHE/bpf-tools/llvm/lib/libLLVM.so
 set -euo pipefail
@@ -41,8 +41,8 @@ llvm_of() {
     ldd "$1" 2>/dev/null | sed -nE 's|.* => (/.*/libLLVM[^ ]*) .*|\1|p' | head -n 1
 }
 
-# Makes sure of a bpf-linker on the libLLVM of the given compiler command. What is asked is the
-# linker itself, not a note about it: a library that was updated or moved shows at once.
+# Ensures that there is a bpf-linker on the libLLVM of the given compiler command. It checks the linker itself, not a
+# note about it, so that a library that was updated or moved shows at once.
 need_linker() {
     local driver llvm major
     # In rustup's toolchains only the driver library names LLVM, in Debian's the program does too.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Owns cargo-deny, which looks through the licences, sources and known flaws of what we depend on. Prints one line:
+# Owns cargo-deny, which checks licences, sources and known vulnerabilities of dependencies. Prints one line:
 #
 #   CARGO_DENY=PATH
 set -euo pipefail

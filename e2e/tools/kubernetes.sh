@@ -10,7 +10,7 @@
 #   KUBELET=PATH
 #   KUBECTL=PATH
 #
-# A program is looked for in $KUBEBUILDER_ASSETS (the envtest convention), then on PATH. Else etcd is
+# A program is looked for in $KUBEBUILDER_ASSETS (the envtest convention), then on PATH. Otherwise, etcd is
 # Debian's, and Kubernetes' own are built from their Go modules, all at once: they share most of their
 # packages, so the first takes some eight minutes and each other one or two. They are kept:
 #
@@ -49,7 +49,7 @@ build() {
     minor=${minor%%.*}
     say "building $* $version (some ten minutes, once)"
     mkdir -p "$built/.new"
-    # The version is what clients decide by which API there is.
+    # Clients conclude from the version which APIs there are.
     (cd "$module" && quietly env CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local "$go" build -trimpath \
         -o "$built/.new/" -ldflags "-s -w \
             -X k8s.io/component-base/version.gitVersion=$version \

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What every tool here needs: one cache directory, messages on stderr, root where root is
-# needed, and Debian packages that are fetched only when they are missing. Sourced, never run.
+# Shared parts of the tools: one cache directory, messages on stderr, root where root is needed, and Debian packages that
+# are installed only if they are missing. Sourced, never run.
 
 CACHE=${VRFGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vrfgate}
 
@@ -31,7 +31,7 @@ quietly() {
 }
 
 # One process at a time may change one part of the cache; the others wait for it. The lock
-# goes with the process. Background jobs that outlive it must close descriptor 9.
+# ends with the process. Background jobs that outlive it must close descriptor 9.
 lock_cache() {
     mkdir -p "$CACHE"
     exec 9>"$CACHE/$1.lock"
@@ -49,7 +49,7 @@ missing_packages() {
     done
 }
 
-# Installs what is missing. The package index is refreshed only when an installation from the
+# Installs missing packages. The package index is refreshed only when an installation from the
 # index at hand fails: on a new machine it is empty, on an old one it names files long gone.
 need_packages() {
     local missing

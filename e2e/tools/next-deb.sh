@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes a package of the next version of one that is there, with the same files in it, for tests of upgrades.
+# Makes the next version of an existing package, with the same files in it, for tests of upgrades.
 #
 #   next-deb.sh DEB INTO
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages one kind of work needs; does nothing when they are there.
+# Installs the Debian packages that one kind of work needs; does nothing if they are installed.
 #
 #   packages.sh GROUP...        groups: build, bpf, objcopy, kernels, vm, lab, bench, etcd, runc, image, deb, arm64
 #
@@ -28,8 +28,8 @@ packages_of() {
     esac
 }
 
-# Package scripts ask policy-rc.d before they start anything; 101 means no. A file that is
-# already there is somebody's decision and stays.
+# Package scripts ask policy-rc.d before they start anything; 101 means no. An existing
+# file is somebody's decision, and stays.
 forbid_service_starts() {
     [ ! -e "$policy" ] || return 0
     printf '#!/bin/sh\n# temporary, by vrfgate packages.sh\nexit 101\n' | as_root tee "$policy" >/dev/null
@@ -37,7 +37,7 @@ forbid_service_starts() {
     as_root chmod 755 "$policy"
 }
 
-# Debian enables a server for the next boot when it installs it. Only for those who had none.
+# Debian enables a server for the next boot when it installs it. This undoes that, only for servers that were new.
 disable() {
     local unit name=$1
     as_root update-rc.d "$name" disable >/dev/null 2>&1 || true

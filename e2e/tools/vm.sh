@@ -103,9 +103,9 @@ need_vng() {
     PATH=$venv/bin:$PATH
 }
 
-# Is hardware virtualisation good for this kernel here? A device that exists proves nothing (a
-# nested guest may die on an MSR or hang), so boot once and remember the answer. A no is only
-# remembered once the kernel has booted without KVM: what failed may have been something else.
+# Whether hardware virtualisation works for this kernel here. An existing device proves nothing (a nested guest may die on
+# an MSR or hang), so this boots once and remembers the answer. It remembers a no only once the kernel has booted without
+# KVM, because something else may have failed.
 kvm_works() {
     local probe works=yes
     kvm_answer=$CACHE/kvm/$(uname -r)-$({

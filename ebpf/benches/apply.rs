@@ -18,7 +18,8 @@ use common::{Sandbox, on_addresses, rule, vrf};
 use kit::{Series, verdict};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
-use vrfgate_ebpf::{Capacity, Gate, Mode, Protocol::Tcp, RuleSet};
+use vrfgate_core::{Posture, Protocol::Tcp, RuleSet};
+use vrfgate_ebpf::{Capacity, Gate};
 
 /// Ifindex of `lo` in every namespace.
 const LO: u32 = 1;
@@ -91,18 +92,18 @@ fn measure(rules: u32, addresses: u32, rounds: usize) -> Size {
     };
     for _ in 0..rounds {
         let start = Instant::now();
-        size.all.push(time(&mut gate, &many));
+        size.all.push(time(&mut gate, many.clone()));
         size.all_wall.push(start.elapsed().as_secs_f64() * 1e3);
-        size.one.push(time(&mut gate, &changed));
+        size.one.push(time(&mut gate, changed.clone()));
         drop(gate);
         gate = sandbox.open().unwrap().unwrap();
-        size.one_after_restart.push(time(&mut gate, &many));
-        gate.apply(&few).unwrap();
+        size.one_after_restart.push(time(&mut gate, many.clone()));
+        gate.apply(few.clone()).unwrap();
 
         let (took, connections, refused) = with_clients(&sandbox, &listener, || {
-            let took = time(&mut gate, &many);
-            gate.apply(&changed).unwrap();
-            gate.apply(&few).unwrap();
+            let took = time(&mut gate, many.clone());
+            gate.apply(changed.clone()).unwrap();
+            gate.apply(few.clone()).unwrap();
             took
         });
         size.all_under_load.push(took);
@@ -126,10 +127,10 @@ fn set(rules: u32, addresses: u32, version: u16) -> RuleSet {
         rule("clients", Tcp, 7022..=7022, &["127.0.0.1"]),
         rule("one", Tcp, one..=one, &["10.0.0.1"]),
     ];
-    vrf(LO, Mode::Enforce, others.chain(constant).collect())
+    vrf(LO, Posture::Enforced, others.chain(constant).collect())
 }
 
-fn time(gate: &mut Gate, rules: &RuleSet) -> f64 {
+fn time(gate: &mut Gate, rules: RuleSet) -> f64 {
     let now = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
     let start = now();
     let changes = gate.apply(rules).unwrap();

@@ -22,11 +22,12 @@ use common::{Sandbox, from_sources, on_addresses, on_prefixes, packet, rule, vrf
 use kit::{Series, Spread, verdict};
 use serde_json::{Value, json};
 use vrfgate_abi::{ANY_IPV4, ListenerKey, Listeners, ON_DEVICE};
-use vrfgate_ebpf::{
-    Capacity, Gate, LAYOUT, Mode,
+use vrfgate_core::{
+    Posture,
     Protocol::{self, Tcp},
-    Rule, RuleSet, TestPacket, test_run,
+    Rule, RuleSet,
 };
+use vrfgate_ebpf::{Capacity, Gate, LAYOUT, TestPacket, test_run};
 
 /// Ifindex of every packet of a test run.
 const TEST_RUN: u32 = 0;
@@ -163,19 +164,19 @@ fn gate(
         let ports = service.port()..=service.port();
         on_addresses(rule(&number.to_string(), Tcp, ports, &[]), [service.ip()])
     });
-    let set = vrf(vrf_device, Mode::Enforce, set.collect());
+    let set = vrf(vrf_device, Posture::Enforced, set.collect());
     of_gate(name, rules, &set, packets, verdict, "program")
 }
 
 fn with_rules(name: &'static str, rule: Rule, packet: TestPacket) -> Case {
-    let set = vrf(TEST_RUN, Mode::Enforce, vec![rule]);
+    let set = vrf(TEST_RUN, Posture::Enforced, vec![rule]);
     of_gate(name, 1, &set, vec![packet], PASS, "program")
 }
 
 /// A gate without rules, and a listener that is bound to the VRF. The kernel has no such VRF: the listener is one that
 /// the tracker might have written down.
 fn bound(name: &'static str, address: [u8; 4]) -> Case {
-    let set = vrf(TEST_RUN, Mode::Enforce, vec![]);
+    let set = vrf(TEST_RUN, Posture::Enforced, vec![]);
     let packets = vec![tcp("192.0.2.1:22")];
     let case = of_gate(name, 0, &set, packets, PASS, "program");
     let (sandbox, _) = case.gate.as_ref().unwrap();
@@ -203,7 +204,7 @@ fn bound(name: &'static str, address: [u8; 4]) -> Case {
 fn guard_alone() -> Case {
     let set = vrf(
         TEST_RUN,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 22..=22, &["192.0.2.1"])],
     );
     let packets = vec![tcp("192.0.2.1:22")];

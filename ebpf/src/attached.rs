@@ -7,29 +7,29 @@ use std::{
     path::Path,
 };
 
-use aya::maps::MapError;
-
 use vrfgate_abi::LAYOUT;
+use vrfgate_core::RuleSet;
+use vrfgate_machine::{is_shortage, restrict};
 
 use crate::{
-    Capacity, Error, Netns, RuleSet, TestPacket, TestRun,
+    Capacity, Error, Netns,
     attachment::Attachment,
     encode::Tables,
-    error::Doing,
+    error::{Doing, map_error},
+    layout::{self, EVENTS, LISTENERS, is_older, layout_name},
     load::Loaded,
-    maps::{self, Maps},
+    maps::Maps,
     object,
+    pins::Pins,
     record::Record,
-    shortage::is_shortage,
     slots::Allocation,
-    store::{Pins, is_older, layout_name, restrict},
     sys,
 };
 
 /// Handles on what the kernel holds.
 pub(crate) struct Attached {
     pub(crate) gate: Attachment,
-    /// Decides where the gate doesn't: it takes two detached links to open the door.
+    /// Decides where the gate doesn't: both links must be detached before packets get past.
     pub(crate) guard: Attachment,
     pub(crate) maps: Maps,
     /// The maps by name that only the program uses, so that all can be pinned again.
@@ -60,7 +60,7 @@ impl Attached {
                         found: found.clone(),
                     },
                     Ok(_) => not_in_force("its link has been detached".into()),
-                    // It says nothing of the gate.
+                    // The gate may be in force all the same.
                     Err(cause) if is_shortage(&cause) => Error::Io {
                         doing: format!("opening {}", pins.gate().link.display()),
                         cause,
@@ -118,7 +118,7 @@ impl Attached {
         ask().doing(|| format!("asking the kernel about the gate of {netns}"))
     }
 
-    /// Pins everything anew, in the place of what is left of the pins.
+    /// Pins everything again, and replaces what is left of the pins.
     pub(crate) fn pin_again(&self, pins: &Pins) -> io::Result<()> {
         let staging = pins.stage()?;
         let held = self.held.iter().map(|(name, map)| (*name, map.as_fd()));
@@ -135,11 +135,6 @@ impl Attached {
             pins.publish(staging)?;
         }
         pins.sweep()
-    }
-
-    /// Runs of the gate on a made-up packet.
-    pub(crate) fn test_run(&self, packet: &TestPacket, repeat: u32) -> io::Result<TestRun> {
-        self.gate.test_run(packet, repeat)
     }
 }
 
@@ -185,7 +180,7 @@ fn stage(pins: &Pins, netns: &Netns, object: Loaded) -> Result<(Loaded, Maps, Pi
     let staging = pins
         .stage()
         .doing(|| format!("making {}", pins.directory().display()))?;
-    for name in maps::ALL {
+    for name in layout::maps() {
         let pinning = || format!("pinning the gate at {}", pins.directory().display());
         let lacking = || io::Error::other(format!("the object has no map {name}"));
         object
@@ -216,16 +211,5 @@ fn attach(netns: &Netns, object: &Loaded, maps: Maps, staging: &Pins) -> Result<
 /// Opens the pinned maps that [`Maps`] doesn't.
 fn hold(pins: &Pins) -> io::Result<Vec<(&'static str, OwnedFd)>> {
     let open = |name| Ok((name, sys::open_pin(&pins.map(name))?));
-    [maps::EVENTS, maps::LISTENERS]
-        .into_iter()
-        .map(open)
-        .collect()
-}
-
-pub(crate) fn map_error(doing: &'static str, netns: &Netns, cause: MapError) -> Error {
-    Error::Maps {
-        doing,
-        netns: netns.to_string(),
-        cause,
-    }
+    [EVENTS, LISTENERS].into_iter().map(open).collect()
 }

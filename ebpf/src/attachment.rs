@@ -6,17 +6,11 @@ use std::{
 };
 
 use aya::programs::{ProgramError, links::FdLink};
+use vrfgate_machine::restrict;
 
-use crate::{
-    Error, Netns, TestPacket, TestRun,
-    error::Doing,
-    load::Loaded,
-    shortage::as_io,
-    store::{AttachmentPins, restrict},
-    sys,
-};
+use crate::{Error, Netns, causes::as_io, error::Doing, load::Loaded, pins::AttachmentPins, sys};
 
-/// Handles on a link and its program. The link's descriptor keeps the program attached even if somebody removes
+/// Handles on a link and its program. The link's descriptor keeps the program attached even if another program removes
 /// the pins while we live.
 pub(crate) struct Attachment {
     link: OwnedFd,
@@ -70,7 +64,7 @@ impl Attachment {
     /// that do run there.
     pub(crate) fn fault(&self, netns: &Netns, running: &[u32]) -> io::Result<Option<&'static str>> {
         let link = sys::link_info(self.link.as_fd())?;
-        // A pin outlives its namespace; then the link says 0, as it does when it was detached.
+        // A pin outlives its namespace; the link then reports 0, as it does when it was detached.
         Ok(if link.netns == 0 {
             Some("its link has been detached, or is of a namespace that is gone")
         } else if link.netns != netns.id().0 {
@@ -98,8 +92,9 @@ impl Attachment {
         self.program_id
     }
 
-    /// One run of the program on a made-up packet, or several.
-    pub(crate) fn test_run(&self, packet: &TestPacket, repeat: u32) -> io::Result<TestRun> {
-        sys::test_run(self.program.as_fd(), packet, repeat)
+    /// The program itself.
+    #[cfg(feature = "test-run")]
+    pub(crate) fn program(&self) -> &OwnedFd {
+        &self.program
     }
 }

@@ -1,5 +1,5 @@
-//! The gate's decisions as it reports them, for whoever looks on: no lock is taken and nothing is changed, so
-//! it works beside the process that looks after the gate.
+//! The gate's decisions as it reports them, for an observer: no lock is taken and nothing is changed, so this works
+//! beside the process that manages the gate.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -9,12 +9,11 @@ use std::{
 use aya::maps::MapError;
 use nix::time::{ClockId, clock_gettime};
 use vrfgate_abi::{Event, NO_RULE, REFUSED, WOULD_REFUSE};
+use vrfgate_core::Protocol;
 
 use crate::{
-    Error, Events, Netns, Protocol, Store,
-    attached::{Attached, map_error},
-    remains::record_or_lost,
-    slots::Slots,
+    Error, Netns, Store, attached::Attached, error::map_error, events::Events,
+    remains::record_or_lost, slots::Slots,
 };
 
 /// What the gate reported of one look-up.
@@ -43,11 +42,11 @@ pub struct Decisions {
     events: Events,
 }
 
-/// Decisions handed out at a time.
+/// Decisions returned at a time.
 const BATCH: usize = 4096;
 
 impl Decisions {
-    /// Looks on from now. `None` when the namespace has no gate.
+    /// Observes from now on. `None` when the namespace has no gate.
     pub fn open(store: &Store, netns: &Netns) -> Result<Option<Self>, Error> {
         let pins = store.pins(netns.id());
         if Attached::open(&pins, netns)?.is_none() {
@@ -61,7 +60,7 @@ impl Decisions {
         }))
     }
 
-    /// Decisions since the last call, oldest first. Goes over to a gate that has replaced the one before; while
+    /// Decisions since the last call, oldest first. Switches to a gate that has replaced the one before; while
     /// there is none, nothing is decided.
     pub fn take(&mut self) -> Result<Vec<Decision>, Error> {
         let mut events: Vec<Event> = self.events.by_ref().take(BATCH).collect();
@@ -89,7 +88,7 @@ impl Decisions {
                 .maps
                 .vrf_slots()
                 .map_err(|cause| reading(&self.netns, cause))?,
-            // What is left of a gate that is gone is told by numbers.
+            // Decisions of a gate that is gone are shown with numbers.
             Ok(None) | Err(_) => Vec::new(),
         };
         Ok(Names {

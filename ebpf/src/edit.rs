@@ -1,13 +1,14 @@
 //! A few rules that changed among many: found by comparing, so that putting them into force takes as long as the
 //! change is large, and not as long as the rule set is. Pure: touches no map.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use vrfgate_abi::{VRF_PREFIXES, VrfPolicy};
+use vrfgate_core::{Rule, RuleSet, Vrf};
 
 use crate::{
-    Opening, Rule, RuleSet, Vrf,
     encode::{Tables, blocks_of, gated_slaves},
+    room::blocks,
 };
 
 /// More rules than these are not worth looking at one by one.
@@ -44,8 +45,6 @@ impl Slaves {
 
 struct Changed<'a> {
     vrf: u32,
-    /// Among the rules of the VRF.
-    place: usize,
     was: &'a Rule,
     is: &'a Rule,
 }
@@ -57,21 +56,24 @@ pub(crate) struct Parts {
 }
 
 impl<'a> Edit<'a> {
-    /// `None` when more differs than slaves and the content of a few rules, or when rules overlap that didn't: then everything
-    /// has to be looked at.
+    /// `None` when more differs than slaves and the content of a few rules: then everything has to be looked at.
     pub(crate) fn between(former: &'a RuleSet, rules: &'a RuleSet) -> Option<Self> {
-        if former.vrfs.len() != rules.vrfs.len() {
+        if former.vrfs().len() != rules.vrfs().len() {
             return None;
         }
         let mut changed = Vec::new();
-        for ((was_number, was), (&number, is)) in former.vrfs.iter().zip(&rules.vrfs) {
-            let Vrf { name, mode, rules } = is;
-            if (*was_number, &was.name, was.mode) != (number, name, *mode)
+        for ((was_number, was), (&number, is)) in former.vrfs().iter().zip(rules.vrfs()) {
+            let Vrf {
+                name,
+                posture,
+                rules,
+            } = is;
+            if (*was_number, &was.name, was.posture) != (number, name, *posture)
                 || was.rules.len() != rules.len()
             {
                 return None;
             }
-            for (place, (was, is)) in was.rules.iter().zip(rules).enumerate() {
+            for (was, is) in was.rules.iter().zip(rules) {
                 if was == is {
                     continue;
                 }
@@ -79,12 +81,8 @@ impl<'a> Edit<'a> {
                 if was.name != is.name || changed.len() == MOST {
                     return None;
                 }
-                if rules.iter().any(|other| may_overlap(is, other)) {
-                    return None;
-                }
                 changed.push(Changed {
                     vrf: number,
-                    place,
                     was,
                     is,
                 });
@@ -96,7 +94,7 @@ impl<'a> Edit<'a> {
         })
     }
 
-    /// What the edit comes to in a gate that holds `tables`. `None` when these don't tell where a rule is counted.
+    /// What the edit comes to in a gate that holds `tables`. `None` when a rule's counter slot is not among them.
     pub(crate) fn encode(&self, tables: &Tables, rules: &RuleSet) -> Option<Parts> {
         let Slaves { were, are } = &self.slaves;
         let with = |slaves: &BTreeMap<u32, u32>| Tables {
@@ -107,10 +105,10 @@ impl<'a> Edit<'a> {
             current: with(were),
             target: with(are),
         };
-        for &Changed { vrf, was, is, .. } in &self.changed {
+        for &Changed { vrf, was, is } in &self.changed {
             let slot = tables.slot_of(vrf, was)?;
             let former = *tables.vrfs.get(&vrf)?;
-            // What the rules add to the policy is told below, from all of them.
+            // The policy is computed below, from all rules.
             let mut ignored = former;
             parts.current.add_rule(vrf, was, slot, &mut ignored);
             parts.target.add_rule(vrf, is, slot, &mut ignored);
@@ -118,17 +116,9 @@ impl<'a> Edit<'a> {
             parts
                 .target
                 .vrfs
-                .insert(vrf, policy(former, &rules.vrfs.get(&vrf)?.rules));
+                .insert(vrf, policy(former, &rules.vrfs().get(&vrf)?.rules));
         }
         Some(parts)
-    }
-
-    /// Where the edit is, for a rule set that is kept: VRF, place among its rules, and the rule.
-    pub(crate) fn rules(&self) -> Vec<(u32, usize, Rule)> {
-        self.changed
-            .iter()
-            .map(|changed| (changed.vrf, changed.place, changed.is.clone()))
-            .collect()
     }
 }
 
@@ -163,37 +153,6 @@ impl Parts {
     }
 }
 
-/// Whether two rules might open the same port of the same address. A yes is to be looked into.
-fn may_overlap(one: &Rule, other: &Rule) -> bool {
-    one.name != other.name
-        && one.opens.iter().any(|one| {
-            let mut others = other.opens.iter();
-            others.any(|other| may_hold_the_same(one, other))
-        })
-}
-
-fn may_hold_the_same(one: &Opening, other: &Opening) -> bool {
-    if one.protocol != other.protocol
-        || one.ports.start() > other.ports.end()
-        || other.ports.start() > one.ports.end()
-    {
-        return false;
-    }
-    if !one.prefixes.is_empty() || !other.prefixes.is_empty() {
-        return true;
-    }
-    let [few, many] = if one.addresses.len() < other.addresses.len() {
-        [&one.addresses, &other.addresses]
-    } else {
-        [&other.addresses, &one.addresses]
-    };
-    if let [address] = few.as_slice() {
-        return many.contains(address);
-    }
-    let few: HashSet<_> = few.iter().collect();
-    many.iter().any(|address| few.contains(address))
-}
-
 /// The policy of a VRF that has these rules now.
 fn policy(former: VrfPolicy, rules: &[Rule]) -> VrfPolicy {
     let mut policy = VrfPolicy {
@@ -207,7 +166,7 @@ fn policy(former: VrfPolicy, rules: &[Rule]) -> VrfPolicy {
             policy.flags |= VRF_PREFIXES;
         }
         for opening in &rule.opens {
-            for block in opening.blocks() {
+            for block in blocks(opening.ports) {
                 *blocks_of(&mut policy, opening.protocol) |= 1 << block.size;
             }
         }

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, Ipv6Addr},
-    ops::RangeInclusive,
 };
 
 use ipnet::IpNet;
@@ -11,9 +10,11 @@ use vrfgate_abi::{
     IPV4, IPV6, LARGEST_BLOCK, PortBlock, PrefixRule, RULE_RESTRICTED, RuleKey, RuleValue, Source,
     VRF_AS_BEFORE, VRF_AUDIT, VRF_OPEN_TCP, VRF_OPEN_UDP, VRF_PREFIXES, VrfPolicy,
 };
+use vrfgate_core::{Opening, PortRange, Posture, Prefix, Protocol, Rule, RuleSet, Vrf};
 
 use crate::{
-    L3mdevAccept, Mode, Opening, Protocol, Rule, RuleError, RuleSet, Vrf,
+    L3mdevAccept,
+    room::{RoomError, blocks},
     slots::{Allocation, Slots},
 };
 
@@ -34,6 +35,13 @@ pub(crate) struct Tables {
     pub(crate) sources: HashSet<SourcePrefix>,
 }
 
+/// The content of entries that any program may have written: they need not fit each other. Both by ifindex.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) vrfs: BTreeMap<u32, Vrf>,
+    pub(crate) slaves: BTreeMap<u32, u32>,
+}
+
 impl Tables {
     /// Entries that put `set` into force in a namespace that had `former` before the gate, with counter
     /// slots taken from `slots`.
@@ -41,12 +49,11 @@ impl Tables {
         set: &RuleSet,
         former: L3mdevAccept,
         slots: &mut Allocation<'_>,
-    ) -> Result<Self, RuleError> {
-        set.check()?;
+    ) -> Result<Self, RoomError> {
         let mut tables = Self::default();
-        for (&ifindex, vrf) in &set.vrfs {
+        for (&ifindex, vrf) in set.vrfs() {
             let mut policy = VrfPolicy {
-                flags: flags(vrf.mode, former),
+                flags: flags(vrf.posture, former),
                 counter: slots.take(&vrf.name, None)?,
                 tcp_blocks: 0,
                 udp_blocks: 0,
@@ -71,7 +78,7 @@ impl Tables {
     /// The slot that a rule has, by its first entry; `None` for one that has none.
     pub(crate) fn slot_of(&self, vrf: u32, rule: &Rule) -> Option<u32> {
         rule.opens.iter().find_map(|opening| {
-            let block = opening.blocks().next()?;
+            let block = blocks(opening.ports).next()?;
             let value = if let Some(&address) = opening.addresses.first() {
                 self.rules.get(&key(vrf, opening, block, address))
             } else {
@@ -96,7 +103,7 @@ impl Tables {
             policy.flags |= VRF_PREFIXES;
         }
         for opening in &rule.opens {
-            for block in opening.blocks() {
+            for block in blocks(opening.ports) {
                 *blocks_of(policy, opening.protocol) |= 1 << block.size;
                 for &address in &opening.addresses {
                     self.rules.insert(key(vrf, opening, block, address), value);
@@ -111,8 +118,8 @@ impl Tables {
             .extend(rule.sources.iter().map(|&net| source_prefix(slot, net)));
     }
 
-    /// The rules these entries hold, as far as entries tell: names come from `slots`.
-    pub(crate) fn decode(&self, slots: &Slots) -> RuleSet {
+    /// The rules of these entries. Names come from `slots`, because entries hold none.
+    pub(crate) fn decode(&self, slots: &Slots) -> Found {
         let mut rules: BTreeMap<(u32, u32), Vec<Place>> = BTreeMap::new();
         let exact = self
             .rules
@@ -128,7 +135,7 @@ impl Tables {
                 .or_default()
                 .push(place);
         }
-        let mut sources: HashMap<u32, BTreeSet<IpNet>> = HashMap::new();
+        let mut sources: HashMap<u32, BTreeSet<Prefix>> = HashMap::new();
         for (bits, source) in &self.sources {
             let slot = u32::from_be_bytes(source.rule);
             sources
@@ -150,13 +157,13 @@ impl Tables {
                     .collect();
                 let vrf = Vrf {
                     name: slots.vrf_name(policy.counter),
-                    mode: mode(policy.flags),
+                    posture: posture(policy.flags),
                     rules,
                 };
                 (ifindex, vrf)
             })
             .collect();
-        RuleSet {
+        Found {
             vrfs,
             slaves: self.slaves.clone(),
         }
@@ -165,8 +172,8 @@ impl Tables {
 
 /// The slaves of VRFs that are gated: one of any other device counts as nothing.
 pub(crate) fn gated_slaves(set: &RuleSet) -> BTreeMap<u32, u32> {
-    let RuleSet { vrfs, slaves } = set;
-    let gated = slaves.iter().filter(|(_, vrf)| vrfs.contains_key(vrf));
+    let gated = set.slaves().iter();
+    let gated = gated.filter(|(_, vrf)| set.vrfs().contains_key(vrf));
     gated.map(|(&slave, &vrf)| (slave, vrf)).collect()
 }
 
@@ -181,7 +188,7 @@ struct Place {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum On {
     Address(IpAddr),
-    Prefix(IpNet),
+    Prefix(Prefix),
 }
 
 impl Place {
@@ -221,19 +228,16 @@ fn openings(places: &[Place]) -> Vec<Opening> {
             .or_default()
             .push(place.block);
     }
-    let mut opened: BTreeMap<(Protocol, u16, u16), Vec<On>> = BTreeMap::new();
+    let mut opened: BTreeMap<(Protocol, PortRange), Vec<On>> = BTreeMap::new();
     for ((protocol, on), blocks) in blocks {
         let Some(protocol) = Protocol::from_number(protocol) else {
             continue;
         };
         for range in ranges(blocks) {
-            opened
-                .entry((protocol, *range.start(), *range.end()))
-                .or_default()
-                .push(on);
+            opened.entry((protocol, range)).or_default().push(on);
         }
     }
-    let opening = |((protocol, first, last), places): (_, Vec<On>)| {
+    let opening = |((protocol, ports), places): (_, Vec<On>)| {
         let (mut addresses, mut prefixes) = (Vec::new(), Vec::new());
         for place in places {
             match place {
@@ -243,7 +247,7 @@ fn openings(places: &[Place]) -> Vec<Opening> {
         }
         Opening {
             protocol,
-            ports: first..=last,
+            ports,
             addresses,
             prefixes,
         }
@@ -252,9 +256,9 @@ fn openings(places: &[Place]) -> Vec<Opening> {
 }
 
 /// Blocks as ranges, the lowest first. The block of all ports begins with 0, which is no port.
-fn ranges(mut blocks: Vec<PortBlock>) -> Vec<RangeInclusive<u16>> {
+fn ranges(mut blocks: Vec<PortBlock>) -> Vec<PortRange> {
     blocks.sort_unstable_by_key(|block| block.first);
-    let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
     for block in blocks {
         // Somebody else has written it: no such block is ever looked up.
         if block.size > LARGEST_BLOCK {
@@ -263,13 +267,16 @@ fn ranges(mut blocks: Vec<PortBlock>) -> Vec<RangeInclusive<u16>> {
         let end = u32::from(block.first) + (1 << block.size) - 1;
         let end = u16::try_from(end).unwrap_or(u16::MAX);
         match ranges.last_mut() {
-            Some(range) if u32::from(block.first) <= u32::from(*range.end()) + 1 => {
-                *range = *range.start()..=end.max(*range.end());
+            Some((_, last)) if u32::from(block.first) <= u32::from(*last) + 1 => {
+                *last = end.max(*last);
             }
-            _ => ranges.push(block.first.max(1)..=end),
+            _ => ranges.push((block.first.max(1), end)),
         }
     }
+    let ranges = ranges.into_iter();
     ranges
+        .filter_map(|(first, last)| PortRange::try_from(first..=last).ok())
+        .collect()
 }
 
 fn key(vrf: u32, opening: &Opening, block: PortBlock, address: IpAddr) -> RuleKey {
@@ -282,31 +289,30 @@ fn key(vrf: u32, opening: &Opening, block: PortBlock, address: IpAddr) -> RuleKe
     }
 }
 
-fn prefix_key(vrf: u32, opening: &Opening, block: PortBlock, net: IpNet) -> RulePrefix {
-    let net = net.trunc();
+fn prefix_key(vrf: u32, opening: &Opening, block: PortBlock, net: Prefix) -> RulePrefix {
     let (family, bits) = bits_of(net);
     let data = PrefixRule::of(&key(vrf, opening, block, net.network()), family);
     (PrefixRule::HEAD_BITS + bits, data)
 }
 
-fn flags(mode: Mode, former: L3mdevAccept) -> u32 {
+fn flags(posture: Posture, former: L3mdevAccept) -> u32 {
     let open = |switch, flag| if switch == Some(true) { flag } else { 0 };
-    match mode {
-        Mode::Enforce => 0,
-        Mode::Audit => VRF_AUDIT,
-        Mode::AsBefore => {
+    match posture {
+        Posture::Enforced => 0,
+        Posture::Audited => VRF_AUDIT,
+        Posture::AsBefore => {
             VRF_AS_BEFORE | open(former.tcp, VRF_OPEN_TCP) | open(former.udp, VRF_OPEN_UDP)
         }
     }
 }
 
-fn mode(flags: u32) -> Mode {
+fn posture(flags: u32) -> Posture {
     if flags & VRF_AS_BEFORE != 0 {
-        Mode::AsBefore
+        Posture::AsBefore
     } else if flags & VRF_AUDIT != 0 {
-        Mode::Audit
+        Posture::Audited
     } else {
-        Mode::Enforce
+        Posture::Enforced
     }
 }
 
@@ -330,33 +336,33 @@ pub(crate) fn unmapped(address: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(address).to_canonical()
 }
 
-fn source_prefix(slot: u32, net: IpNet) -> SourcePrefix {
-    let net = net.trunc();
+fn source_prefix(slot: u32, net: Prefix) -> SourcePrefix {
     let (family, bits) = bits_of(net);
     let source = Source::new(slot, family, mapped(net.network()));
     (Source::HEAD_BITS + bits, source)
 }
 
-fn source_net(bits: u32, source: &Source) -> Option<IpNet> {
+fn source_net(bits: u32, source: &Source) -> Option<Prefix> {
     let bits = bits.checked_sub(Source::HEAD_BITS)?;
     net_of(bits, source.family, source.address)
 }
 
 /// Family of a prefix, and its length as that of a 16-byte address.
-fn bits_of(net: IpNet) -> (u8, u32) {
-    let length = u32::from(net.prefix_len());
-    match net {
-        IpNet::V4(_) => (IPV4, 96 + length),
-        IpNet::V6(_) => (IPV6, length),
+fn bits_of(net: Prefix) -> (u8, u32) {
+    let length = u32::from(net.length());
+    match net.network() {
+        IpAddr::V4(_) => (IPV4, 96 + length),
+        IpAddr::V6(_) => (IPV6, length),
     }
 }
 
 /// The prefix that these stand for in a key.
-fn net_of(bits: u32, family: u8, address: [u8; 16]) -> Option<IpNet> {
+fn net_of(bits: u32, family: u8, address: [u8; 16]) -> Option<Prefix> {
     let (address, length) = if family == IPV4 {
         (unmapped(address), bits.checked_sub(96)?)
     } else {
         (IpAddr::V6(address.into()), bits)
     };
-    IpNet::new(address, u8::try_from(length).ok()?).ok()
+    let net = IpNet::new(address, u8::try_from(length).ok()?).ok()?;
+    Prefix::new(net).ok()
 }

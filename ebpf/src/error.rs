@@ -1,10 +1,16 @@
-//! Everything that can go wrong with a gate, said so that the reader knows what to do.
+//! Everything that can go wrong with a gate, in words that tell the reader what to do.
 
 use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use vrfgate_core::RuleError;
+use vrfgate_machine::is_shortage;
 
-use crate::{RuleError, SharedPort, preflight::Lack, shortage};
+use crate::{
+    Netns, RoomError, SharedPort,
+    causes::{self, causes},
+    preflight::Lack,
+};
 
 /// Why something could not be done to the gate of a network namespace.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +19,7 @@ pub enum Error {
     #[error("this machine can't run the gate: {}", list(.0))]
     Unsupported(Vec<Lack>),
 
-    /// Another process looks after this gate. Nothing was changed.
+    /// Another process manages this gate. Nothing was changed.
     #[error("{netns}: process {holder} looks after its gate; stop that one first")]
     Busy {
         /// The namespace.
@@ -81,9 +87,13 @@ pub enum Error {
         shared: Vec<SharedPort>,
     },
 
-    /// The rules contradict each other or don't fit. What was in force stays in force.
+    /// The rules contradict each other. What was in force stays in force.
     #[error(transparent)]
     Rules(#[from] RuleError),
+
+    /// The rules don't fit. What was in force stays in force.
+    #[error(transparent)]
+    Room(#[from] RoomError),
 
     /// The kernel refused the BPF object.
     #[error("loading the gate's BPF program: {}; {}", causes(.0), advice(.0))]
@@ -121,13 +131,13 @@ pub enum Error {
 
 impl Error {
     /// Whether the process or the machine is only short of something, such as descriptors: nothing is known then of
-    /// what was looked at, and the same may succeed another time. See [`is_shortage`](crate::is_shortage).
+    /// what was looked at, and the same may succeed another time. See [`vrfgate_machine::is_shortage`].
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         let answer = match self {
-            Self::Load(cause) => shortage::answer(cause),
-            Self::Program { cause, .. } => shortage::answer(cause),
-            Self::Maps { cause, .. } => shortage::answer(cause),
+            Self::Load(cause) => causes::answer(cause),
+            Self::Program { cause, .. } => causes::answer(cause),
+            Self::Maps { cause, .. } => causes::answer(cause),
             Self::Io { cause, .. } => Some(cause),
             Self::Unsupported(_)
             | Self::Busy { .. }
@@ -136,30 +146,16 @@ impl Error {
             | Self::Layout { .. }
             | Self::NotInForce { .. }
             | Self::PortShared { .. }
-            | Self::Rules(_) => None,
+            | Self::Rules(_)
+            | Self::Room(_) => None,
         };
-        answer.is_some_and(shortage::is_shortage)
+        answer.is_some_and(is_shortage)
     }
-}
-
-/// An error and what caused it, in one line. aya's errors leave the system's answer to their causes.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// What to do about a kernel that refuses.
 fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
-    if shortage::answer(error).is_some_and(shortage::is_shortage) {
+    if causes::answer(error).is_some_and(is_shortage) {
         "this process or this machine is short of it, and the same may succeed later"
     } else {
         "`vrfgate doctor` tells what this kernel lacks"
@@ -182,5 +178,13 @@ impl<T> Doing<T> for io::Result<T> {
             doing: what(),
             cause,
         })
+    }
+}
+
+pub(crate) fn map_error(doing: &'static str, netns: &Netns, cause: MapError) -> Error {
+    Error::Maps {
+        doing,
+        netns: netns.to_string(),
+        cause,
     }
 }

@@ -3,10 +3,11 @@
 use std::iter;
 
 use vrfgate_abi::{PrefixRule, RuleKey, RuleValue, Source, VrfPolicy};
+use vrfgate_core::RuleSet;
 
 use crate::{
-    L3mdevAccept, RuleSet,
-    encode::Tables,
+    L3mdevAccept,
+    encode::{Found, Tables},
     netlink::{self, Messages},
     record::Record,
     slots::{Allocation, Slots},
@@ -32,10 +33,13 @@ pub fn netlink(datagram: &[u8]) {
     }
 }
 
-/// Maps that somebody has written to by their pins: whatever is there is told. When it is a rule set at all, it can be put into
+/// Maps that somebody has written to by their pins: whatever is there is decoded. When it is a rule set at all, it can be put into
 /// force, and is that rule set then.
 pub fn pins(bytes: &[u8]) {
-    let found = tables(bytes).decode(&Slots::default());
+    let Found { vrfs, slaves } = tables(bytes).decode(&Slots::default());
+    let Ok(found) = RuleSet::new(vrfs, slaves) else {
+        return;
+    };
     // Of what means nothing, such as a key with bits behind its prefix, nothing is left.
     let Some(once) = in_force(&found) else {
         return;
@@ -48,7 +52,8 @@ fn in_force(rules: &RuleSet) -> Option<RuleSet> {
     let mut slots = Allocation::new(&none, iter::empty(), u32::MAX);
     let tables = Tables::encode(rules, L3mdevAccept::CLOSED, &mut slots).ok()?;
     let (slots, _) = slots.finish();
-    Some(tables.decode(&slots))
+    let Found { vrfs, slaves } = tables.decode(&slots);
+    RuleSet::new(vrfs, slaves).ok()
 }
 
 /// Entries as bytes: which map's, then its key and value, as far as the input goes.

@@ -26,9 +26,9 @@ use vrfgate_abi::SocketOffsets;
 
 use crate::{
     Capacity, Error, NetnsId,
-    maps::{COUNTERS, EVENTS, LISTENERS, OWN, RULES, SLAVES, SOURCES},
+    layout::{COUNTERS, EVENTS, LISTENERS, OWN_MAPS, RULES, SLAVES, SOURCES},
     object::OBJECT,
-    store::Pins,
+    pins::Pins,
     sys::{self, Image, Kind},
 };
 
@@ -62,7 +62,7 @@ impl Loaded {
         };
         let pin = |name: &str| match pinned {
             _ if name == LISTENERS => Some(listeners.to_owned()),
-            Some(pins) if OWN.contains(&name) => Some(pins.map(name)),
+            Some(pins) if OWN_MAPS.contains(&name) => Some(pins.map(name)),
             _ => None,
         };
         let number = netns.0.to_ne_bytes();
@@ -124,7 +124,7 @@ impl Loaded {
     }
 }
 
-/// Brings types and maps of an object into the kernel. `globals` are its constants, by name; `size` may say how many
+/// Loads types and maps of an object into the kernel. `globals` are its constants, by name; `size` may say how many
 /// entries a map is to hold; a map that `pin` has a place for is the one that is pinned there, or is pinned there.
 fn load(
     object: &[u8],

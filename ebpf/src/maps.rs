@@ -1,5 +1,6 @@
-//! The gate's maps in the kernel: reading them, and moving them from one content to another while packets
-//! are being decided.
+//! The gate's maps in the kernel: handles on them, what they hold, and what they have room for.
+
+mod transition;
 
 use std::{
     io,
@@ -7,56 +8,18 @@ use std::{
     path::Path,
 };
 
-use aya::maps::{
-    Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf,
-    lpm_trie::Key,
-};
-use vrfgate_abi::{Counters, Event, PrefixRule, RuleKey, RuleValue, Source, VrfMarks, VrfPolicy};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use vrfgate_abi::{Counters, PrefixRule, RuleKey, RuleValue, Source, VrfMarks, VrfPolicy};
 
+pub use self::transition::Changes;
 use crate::{
-    Needs, RuleError,
-    encode::{RulePrefix, SourcePrefix, Tables},
-    store::Pins,
+    Needs, RoomError,
+    encode::Tables,
+    layout::{COUNTERS, PREFIX_RULES, RULES, SLAVES, SOURCES, VRF_MARKS, VRFS},
+    pins::Pins,
 };
 
-/// Names of the maps, in the BPF object and as pins.
-pub(crate) const VRF_MARKS: &str = "vrf_marks";
-pub(crate) const VRFS: &str = "vrfs";
-pub(crate) const SLAVES: &str = "slaves";
-pub(crate) const RULES: &str = "rules";
-pub(crate) const PREFIX_RULES: &str = "prefix_rules";
-pub(crate) const SOURCES: &str = "sources";
-pub(crate) const COUNTERS: &str = "counters";
-pub(crate) const EVENTS: &str = "events";
-/// The tracker's, pinned by each gate that uses it.
-pub(crate) const LISTENERS: &str = "listeners";
-/// Those that a gate shares with no other.
-pub(crate) const OWN: [&str; 8] = [
-    VRF_MARKS,
-    VRFS,
-    SLAVES,
-    RULES,
-    PREFIX_RULES,
-    SOURCES,
-    COUNTERS,
-    EVENTS,
-];
-pub(crate) const ALL: [&str; 9] = [
-    VRF_MARKS,
-    VRFS,
-    SLAVES,
-    RULES,
-    PREFIX_RULES,
-    SOURCES,
-    COUNTERS,
-    EVENTS,
-    LISTENERS,
-];
-
-/// The source map's value says nothing: being there is what counts.
-const ALLOWED: u8 = 1;
-
-/// Handles on the maps of one gate: one descriptor each, because a process may look after hundreds of gates. The
+/// Handles on the maps of one gate: one descriptor each, because a process may manage hundreds of gates. The
 /// types are those by which a map is read and changed; a view of one costs nothing.
 pub(crate) struct Maps {
     vrf_marks: Map,
@@ -86,15 +49,6 @@ struct Room {
     prefix_rules: usize,
     sources: usize,
     counters: u32,
-}
-
-/// How many entries an [`Maps::transition`] wrote and removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Entries added, or given another value.
-    pub written: usize,
-    /// Entries removed.
-    pub removed: usize,
 }
 
 impl Maps {
@@ -253,7 +207,7 @@ impl Maps {
     }
 
     /// Refuses tables that don't fit, before anything is changed.
-    pub(crate) fn check_room(&self, tables: &Tables) -> Result<(), RuleError> {
+    pub(crate) fn check_room(&self, tables: &Tables) -> Result<(), RoomError> {
         let Room {
             vrfs,
             slaves,
@@ -263,7 +217,7 @@ impl Maps {
             counters: _,
         } = self.room;
         if tables.slaves.len() > slaves {
-            return Err(RuleError::ManySlaves {
+            return Err(RoomError::ManySlaves {
                 needed: tables.slaves.len(),
                 capacity: slaves,
             });
@@ -275,7 +229,7 @@ impl Maps {
             (SOURCES, tables.sources.len(), sources),
         ] {
             if needed > capacity {
-                return Err(RuleError::Full {
+                return Err(RoomError::Full {
                     map,
                     needed,
                     capacity,
@@ -291,209 +245,6 @@ impl Maps {
             && current.rules.len() + more.rules.len() <= self.room.rules
             && current.prefix_rules.len() + more.prefix_rules.len() <= self.room.prefix_rules
             && current.sources.len() + more.sources.len() <= self.room.sources
-    }
-
-    /// Moves the maps from `current`, which they hold, to `target`.
-    ///
-    /// At no moment is a packet refused that both allow, nor one let in that neither allows: clients of a
-    /// restricted rule come before the rule, rules before the block sizes they are found by, and everything
-    /// new before anything old goes. Only where the two don't fit into the map together do old entries go
-    /// first. A slave is in the map before its VRF is and until its VRF has gone, so that it is never more open.
-    pub(crate) fn transition(
-        &mut self,
-        current: &Tables,
-        target: &Tables,
-    ) -> Result<Changes, MapError> {
-        let gone = Gone {
-            rules: missing(current.rules.keys(), |key| target.rules.contains_key(key)),
-            prefix_rules: missing(current.prefix_rules.keys(), |key| {
-                target.prefix_rules.contains_key(key)
-            }),
-            sources: missing(current.sources.iter(), |source| {
-                target.sources.contains(source)
-            }),
-        };
-        let mut changes = Changes::default();
-        let crowded = gone.rules.len() + target.rules.len() > self.room.rules
-            || gone.prefix_rules.len() + target.prefix_rules.len() > self.room.prefix_rules
-            || gone.sources.len() + target.sources.len() > self.room.sources;
-        if crowded {
-            changes.removed += self.remove(&gone)?;
-        }
-        changes.written += self.add(current, target)?;
-        let (widened, enslaved) = self.widen_policies(current, target)?;
-        if !crowded {
-            changes.removed += self.remove(&gone)?;
-        }
-        changes.removed += self.settle_policies(current, target, &widened)?;
-        changes.written += widened.len() + enslaved;
-        Ok(changes)
-    }
-
-    fn add(&mut self, current: &Tables, target: &Tables) -> Result<usize, MapError> {
-        let mut written = 0;
-        let mut sources = Sources::try_from(&mut self.sources)?;
-        for source in &target.sources {
-            if !current.sources.contains(source) {
-                sources.insert(&lpm_key(source), ALLOWED, 0)?;
-                written += 1;
-            }
-        }
-        let mut rules = Rules::try_from(&mut self.rules)?;
-        for (key, value) in &target.rules {
-            if current.rules.get(key) != Some(value) {
-                rules.insert(key, value, 0)?;
-                written += 1;
-            }
-        }
-        let mut prefix_rules = PrefixRules::try_from(&mut self.prefix_rules)?;
-        for (key, value) in &target.prefix_rules {
-            if current.prefix_rules.get(key) != Some(value) {
-                prefix_rules.insert(&lpm_key(key), value, 0)?;
-                written += 1;
-            }
-        }
-        Ok(written)
-    }
-
-    /// Gives each VRF its mark, its slaves and its new policy, but keeps the block sizes that old rules are still found
-    /// by. Returns what it wrote of VRFs, and of how many slaves.
-    fn widen_policies(
-        &mut self,
-        current: &Tables,
-        target: &Tables,
-    ) -> Result<(Vec<(u32, VrfPolicy)>, usize), MapError> {
-        let mut all_marks = Marks::try_from(&mut self.vrf_marks)?;
-        let mut marks = all_marks.get(&0, 0)?;
-        let former = marks;
-        for &ifindex in target.vrfs.keys().chain(target.slaves.keys()) {
-            marks.mark(ifindex);
-        }
-        if marks != former {
-            all_marks.set(0, marks, 0)?;
-        }
-        let mut held = Slaves::try_from(&mut self.slaves)?;
-        let mut slaves = 0;
-        for (slave, vrf) in &target.slaves {
-            if current.slaves.get(slave) != Some(vrf) {
-                held.insert(slave, vrf, 0)?;
-                slaves += 1;
-            }
-        }
-
-        let mut vrfs = Vrfs::try_from(&mut self.vrfs)?;
-        let mut widened = Vec::new();
-        for (&ifindex, policy) in &target.vrfs {
-            let former = current.vrfs.get(&ifindex);
-            let wide = VrfPolicy {
-                tcp_blocks: policy.tcp_blocks | former.map_or(0, |former| former.tcp_blocks),
-                udp_blocks: policy.udp_blocks | former.map_or(0, |former| former.udp_blocks),
-                ..*policy
-            };
-            if former != Some(&wide) || wide != *policy {
-                vrfs.insert(ifindex, wide, 0)?;
-                widened.push((ifindex, wide));
-            }
-        }
-        Ok((widened, slaves))
-    }
-
-    /// Takes away block sizes, VRFs and slaves that no rule needs any more. Returns how many VRFs and slaves went.
-    fn settle_policies(
-        &mut self,
-        current: &Tables,
-        target: &Tables,
-        widened: &[(u32, VrfPolicy)],
-    ) -> Result<usize, MapError> {
-        let mut vrfs = Vrfs::try_from(&mut self.vrfs)?;
-        for (ifindex, wide) in widened {
-            if let Some(policy) = target.vrfs.get(ifindex).filter(|policy| *policy != wide) {
-                vrfs.insert(ifindex, policy, 0)?;
-            }
-        }
-        let gone: Vec<u32> = missing(current.vrfs.keys(), |vrf| target.vrfs.contains_key(vrf));
-        for ifindex in &gone {
-            absent_is_fine(vrfs.remove(ifindex))?;
-        }
-        let released = missing(current.slaves.keys(), |slave| {
-            target.slaves.contains_key(slave)
-        });
-        let mut slaves = Slaves::try_from(&mut self.slaves)?;
-        for slave in &released {
-            absent_is_fine(slaves.remove(slave))?;
-        }
-        if !(gone.is_empty() && released.is_empty()) {
-            // Of all that are left: a mark may be that of two.
-            let mut marks = VrfMarks::default();
-            for ifindex in vrfs.keys().chain(slaves.keys()) {
-                marks.mark(ifindex?);
-            }
-            Marks::try_from(&mut self.vrf_marks)?.set(0, marks, 0)?;
-        }
-        Ok(gone.len() + released.len())
-    }
-
-    fn remove(&mut self, gone: &Gone) -> Result<usize, MapError> {
-        let Gone {
-            rules,
-            prefix_rules,
-            sources,
-        } = gone;
-        let mut held = Rules::try_from(&mut self.rules)?;
-        for key in rules {
-            absent_is_fine(held.remove(key))?;
-        }
-        let mut held = PrefixRules::try_from(&mut self.prefix_rules)?;
-        for key in prefix_rules {
-            absent_is_fine(held.remove(&lpm_key(key)))?;
-        }
-        let mut held = Sources::try_from(&mut self.sources)?;
-        for source in sources {
-            absent_is_fine(held.remove(&lpm_key(source)))?;
-        }
-        Ok(rules.len() + prefix_rules.len() + sources.len())
-    }
-}
-
-/// Entries that a transition removes.
-struct Gone {
-    rules: Vec<RuleKey>,
-    prefix_rules: Vec<RulePrefix>,
-    sources: Vec<SourcePrefix>,
-}
-
-/// The refusals not yet read from a gate's ring buffer. Each is handed to one reader only.
-pub struct Events {
-    buffer: RingBuf<MapData>,
-    /// Kernel-wide number of the map.
-    id: u32,
-}
-
-impl Events {
-    pub(crate) fn open(pins: &Pins) -> Result<Self, MapError> {
-        let map = MapData::from_pin(pins.map(EVENTS))?;
-        Ok(Self {
-            id: map.info()?.id(),
-            buffer: Map::from_map_data(map)?.try_into()?,
-        })
-    }
-
-    /// Whether both read one buffer.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-
-impl Iterator for Events {
-    type Item = Event;
-
-    fn next(&mut self) -> Option<Event> {
-        loop {
-            let record = self.buffer.next()?;
-            if let Some(event) = Event::from_bytes(&record) {
-                return Some(event);
-            }
-        }
     }
 }
 
@@ -513,18 +264,7 @@ fn capacity(map: &Map) -> Result<usize, MapError> {
     Ok(data.info()?.max_entries() as usize)
 }
 
-fn lpm_key<T: aya::Pod>(&(bits, data): &(u32, T)) -> Key<T> {
-    Key::new(bits, data)
-}
-
-fn missing<'a, K: Copy + 'a>(
-    keys: impl Iterator<Item = &'a K>,
-    present: impl Fn(&K) -> bool,
-) -> Vec<K> {
-    keys.filter(|key| !present(key)).copied().collect()
-}
-
-/// An entry that somebody else removed first is as gone as it should be.
+/// It is no error that another program removed the entry first.
 pub(crate) fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),

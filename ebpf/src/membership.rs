@@ -2,9 +2,11 @@
 
 use std::io;
 
+use vrfgate_core::LinkKind;
+
 use crate::{
     Netns,
-    netlink::{Error, Link, LinkKind, Socket, link_of},
+    netlink::{Error, Link, Socket, link_of},
 };
 
 /// Whose packets a socket gets that is bound to a device.

@@ -17,27 +17,14 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
 };
-use serde::{Deserialize, Serialize};
 
-use crate::is_shortage;
+use vrfgate_core::NetnsId;
+use vrfgate_machine::is_shortage;
 
 /// Where `ip netns` keeps its names (ip-netns(8)).
 const NAMED: &str = "/run/netns";
 /// The namespace of the calling process.
 const OWN: &str = "/proc/self/ns/net";
-
-/// Identity of a network namespace: its inode number on nsfs, which names its pins too.
-///
-/// The kernel may give a number to a new namespace after the old one is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NetnsId(pub u32);
-
-impl fmt::Display for NetnsId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
 
 /// An open network namespace. It lives on for as long as this value does.
 #[derive(Clone, Debug)]
@@ -88,7 +75,7 @@ impl Netns {
         self.id
     }
 
-    /// Whether the name or path that it was opened by still stands for it, as far as can be told. When not, the
+    /// Whether the name or path that it was opened by still refers to it, if that is known. When not, the
     /// namespace is on its way out: it lives on only in what is inside, and in this value.
     #[must_use]
     pub fn is_named(&self) -> bool {
@@ -120,7 +107,7 @@ impl Netns {
     /// Runs `work` inside the namespace and returns what it returned.
     ///
     /// Entering changes a thread for good, so the work gets a thread of its own. Sockets opened in there
-    /// stay in the namespace and may be handed out.
+    /// stay in the namespace and may be returned.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         // Without this short cut, an agent in its own namespace would need CAP_SYS_ADMIN for nothing.
         if Self::current()?.id == self.id {

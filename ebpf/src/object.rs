@@ -1,6 +1,8 @@
 //! The BPF object of the gate, compiled in.
 
-use crate::{Needs, RuleSet};
+use vrfgate_core::RuleSet;
+
+use crate::Needs;
 
 /// Chosen by build.rs: the committed one, made by `make object`, so that building needs no BPF toolchain.
 pub(crate) const OBJECT: &[u8] =
@@ -50,7 +52,7 @@ impl Capacity {
             let twice = u32::try_from(needed.saturating_mul(2)).unwrap_or(most);
             twice.clamp(LEAST.min(most), most)
         };
-        let needs = rules.needs();
+        let needs = Needs::of(rules);
         Self {
             // A pod has no more interfaces than its host has VRFs.
             slaves: 4096,
@@ -96,13 +98,14 @@ pub(crate) const fn fingerprint(object: &[u8]) -> u64 {
 mod tests {
     use std::collections::BTreeMap;
 
+    use vrfgate_core::{Opening, Posture, Protocol, Rule, Vrf};
+
     use super::*;
-    use crate::{Mode, Opening, Protocol, Rule, Vrf};
 
     fn rule(number: u16, addresses: usize) -> Rule {
         let opening = Opening {
             protocol: Protocol::Tcp,
-            ports: number..=number,
+            ports: (number..=number).try_into().unwrap(),
             addresses: vec![[10, 0, 0, 1].into(); addresses],
             prefixes: Vec::new(),
         };
@@ -112,13 +115,11 @@ mod tests {
     fn capacity(rules: Vec<Rule>) -> Capacity {
         let vrf = Vrf {
             name: "BLUE".to_owned(),
-            mode: Mode::Enforce,
+            posture: Posture::Enforced,
             rules,
         };
-        Capacity::of_pod(&RuleSet {
-            vrfs: BTreeMap::from([(1, vrf)]),
-            slaves: BTreeMap::new(),
-        })
+        let rules = RuleSet::new(BTreeMap::from([(1, vrf)]), BTreeMap::new());
+        Capacity::of_pod(&rules.unwrap())
     }
 
     #[test]

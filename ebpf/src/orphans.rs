@@ -1,8 +1,8 @@
 //! What gates of namespaces that are gone have left: a pinned link outlives its namespace, and so do record
 //! and report. Collected only where it is certain that the namespace is gone.
 //!
-//! The kernel says "no namespace" of a link whose namespace is gone, and of one that somebody has detached. So
-//! it is asked, too, whether anything known of still is in a namespace of that number.
+//! The kernel reports no namespace for a link whose namespace is gone, and for one that somebody has detached. So
+//! `/proc` is searched as well, for anything that is in a namespace of that number.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -12,13 +12,13 @@ use std::{
 };
 
 use caps::{CapSet, Capability};
+use vrfgate_machine::{LockFile, is_shortage};
 
 use crate::{
     Error, Netns, NetnsId, Store,
     error::Doing,
-    is_shortage,
+    pins::Pins,
     remains::{bury, is_orphan},
-    store::{Lock, Pins},
     sys,
     tracker::Tracker,
 };
@@ -28,10 +28,10 @@ use crate::{
 pub enum Fate {
     /// It is gone, and what a gate had left of itself is removed.
     Gone,
-    /// Nothing known of is in it, and yet it is there: its gate was left alone. The kernel takes its time to
-    /// end a namespace; or a socket or a descriptor keeps it.
+    /// No process or name is in it, and yet it exists: its gate was left alone. The kernel ends namespaces later; or
+    /// a socket or a descriptor keeps this one.
     Ending,
-    /// Somebody is in it, or looks after it: its gate was left alone.
+    /// A process is in it, or manages its gate: its gate was left alone.
     Alive,
 }
 
@@ -74,12 +74,12 @@ pub fn collect_orphan(store: &Store, id: NetnsId) -> Result<Fate, Error> {
     Ok(fate)
 }
 
-/// Why it can't be told which network namespaces there are.
+/// Why the network namespaces of the machine can't be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unseen {
     /// This process is in a PID namespace of its own.
     Elsewhere,
-    /// The kernel refuses to tell in which namespaces the processes of others are.
+    /// The kernel hides the namespaces of other users' processes.
     Refused,
 }
 
@@ -108,7 +108,7 @@ impl LivingNetns {
         if !sees_all_processes()? {
             return Ok(Err(Unseen::Elsewhere));
         }
-        // Asked of the kernel, not of the processes: it may hide one or the other even from who has it.
+        // Asked of the kernel, not of the processes: it may hide some processes even from one that has the capability.
         let sees = caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_PTRACE)
             .map_err(io::Error::other)?;
         if !sees {
@@ -117,8 +117,8 @@ impl LivingNetns {
         Ok(living()?.map(Self).ok_or(Unseen::Elsewhere))
     }
 
-    /// One of them, if it is there. An error says that it can't be told now, because we are short of something or what was in it
-    /// has ended meanwhile.
+    /// One of them, if it is there. An error means that this is unknown now: resources are short, or the process
+    /// in it has ended meanwhile.
     pub fn find(&self, id: NetnsId, cookie: u64) -> io::Result<Option<Netns>> {
         let Some(path) = self.0.get(&id) else {
             return Ok(None);
@@ -138,7 +138,7 @@ impl LivingNetns {
         let Some(path) = self.0.get(&id) else {
             return true;
         };
-        // What ends meanwhile is found gone another time.
+        // One that ends meanwhile is found gone by the next call.
         Netns::open_path(path).is_ok_and(|netns| {
             netns.id() == id && netns.cookie().is_ok_and(|found| found != cookie)
         })
@@ -147,13 +147,13 @@ impl LivingNetns {
 
 /// The number may have been given to another namespace, which lives at `path`.
 fn bury_predecessor(store: &Store, id: NetnsId, path: &Path) -> Result<bool, Error> {
-    // Gone meanwhile, or of a process that we can't look into: another time.
+    // Gone meanwhile, or of a process that we can't inspect: the next call tries again.
     let opened =
         unless_ended(Netns::open_path(path)).doing(|| format!("opening {}", path.display()))?;
     let Some(netns) = opened.filter(|netns| netns.id() == id) else {
         return Ok(false);
     };
-    // Asked before the lock is taken: whoever starts to look after a gate shall not be told that we do.
+    // Checked before the lock is taken: a process that starts to manage a gate must not find it locked by us.
     if !is_orphan(store, &netns)? {
         return Ok(false);
     }
@@ -173,7 +173,7 @@ fn collect_dead(store: &Store, id: NetnsId) -> Result<Fate, Error> {
     let Some(lock) = lock(store, id)? else {
         return Ok(Fate::Alive);
     };
-    // Whoever had the lock until now may have put a gate in.
+    // The lock's last holder may have attached a gate.
     let fate = if is_attached(&pins)? {
         Fate::Ending
     } else {
@@ -188,14 +188,14 @@ fn collect_dead(store: &Store, id: NetnsId) -> Result<Fate, Error> {
     Ok(fate)
 }
 
-fn lock(store: &Store, id: NetnsId) -> Result<Option<Lock>, Error> {
+fn lock(store: &Store, id: NetnsId) -> Result<Option<LockFile>, Error> {
     store
         .lock(id)
         .map(Result::ok)
         .doing(|| format!("locking a gate in {}", store.run_directory().display()))
 }
 
-fn release(store: &Store, lock: Lock) -> Result<(), Error> {
+fn release(store: &Store, lock: LockFile) -> Result<(), Error> {
     lock.remove()
         .doing(|| format!("unlocking a gate in {}", store.run_directory().display()))
 }
@@ -213,7 +213,7 @@ fn is_attached(pins: &Pins) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Inode of the machine's first PID namespace (`PROC_PID_INIT_INO` of `<linux/proc_ns.h>`): who is in it sees
+/// Inode of the machine's first PID namespace (`PROC_PID_INIT_INO` of `<linux/proc_ns.h>`): its processes see
 /// every process.
 const ALL_PROCESSES: u64 = 0xEFFF_FFFC;
 

@@ -9,7 +9,7 @@ use aya::{
 
 use crate::{Error, Netns, error::Doing, sys};
 
-/// A program that somebody else has attached beside the gate.
+/// A program that another owner has attached beside the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherProgram {
     /// Kernel-wide number (`bpftool prog show id N`).
@@ -41,7 +41,7 @@ pub(crate) fn beside(ours: [u32; 2], netns: &Netns) -> Result<Vec<OtherProgram>,
     if others.is_empty() {
         return Ok(Vec::new());
     }
-    // Those that are gone meanwhile, or that we may not look at, have no name.
+    // Those that are gone meanwhile, or that we may not inspect, have no name.
     let infos: Vec<ProgramInfo> = loaded_programs().filter_map(Result::ok).collect();
     Ok(others
         .into_iter()
@@ -56,7 +56,7 @@ fn describe(id: u32, info: Option<&ProgramInfo>) -> OtherProgram {
             .and_then(ProgramInfo::name_as_str)
             .unwrap_or_default()
             .to_owned(),
-        // What can't be known is told as if it were so.
+        // Reported as true where it is unknown.
         may_assign: info.is_none_or(|info| holds_sockets(info).unwrap_or(true)),
     }
 }

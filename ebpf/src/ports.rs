@@ -8,73 +8,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt, fs,
+    fs,
     sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
+use vrfgate_machine::{kernel_is_at_least, release_free_memory};
 
 use crate::{
-    Error, L3mdevAccept, Netns, OpenSocket,
+    Error, L3mdevAccept, Netns, OpenSocket, SharedPort, SharedPorts,
     error::Doing,
     membership::{self, Membership},
-    preflight::{KERNEL_BTF, kernel_is_at_least},
+    preflight::KERNEL_BTF,
     sockets::{connections, port_holders},
-    sys, tracker,
+    tracker,
 };
 
 /// Ports that are asked for one by one; of more, all connections are listed at once.
 const FEW: usize = 32;
-
-/// What to do when `tcp_l3mdev_accept` is to change while a TCP port is shared, on a kernel that may crash of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SharedPorts {
-    /// Change nothing, and say which ports and sockets: [`Error::PortShared`].
-    #[default]
-    Refuse,
-    /// Go ahead.
-    Accept,
-}
-
-/// A TCP port that a socket of a VRF and one of no VRF both have, at addresses that overlap.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharedPort {
-    /// The one that is bound to a VRF, to a slave of one, or to a device that is gone. It has no peer.
-    pub bound: OpenSocket,
-    /// The other: bound to no device, or to one of no VRF. A connection, where no other has the port.
-    pub unbound: OpenSocket,
-}
-
-impl fmt::Display for SharedPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bound, unbound } = self;
-        write!(
-            f,
-            "port {} ({} and {})",
-            bound.port,
-            Holder(bound),
-            Holder(unbound)
-        )
-    }
-}
-
-struct Holder<'a>(&'a OpenSocket);
-
-impl fmt::Display for Holder<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let socket = self.0;
-        write!(f, "socket {} on ", socket.inode)?;
-        if socket.dual_stack {
-            f.write_str("*")?;
-        } else {
-            write!(f, "{}", socket.address)?;
-        }
-        match socket.device {
-            Some(device) => write!(f, ", bound to device {device}"),
-            None => f.write_str(", bound to no device"),
-        }
-    }
-}
 
 /// The VRF-bound sockets without a peer whose bucket is known, by cookie. A bucket stays what it was when the socket
 /// was bound.
@@ -113,7 +64,7 @@ impl Holders {
         Ok(Self { bound, unbound })
     }
 
-    /// What must not be while the sysctl becomes `value`.
+    /// The shared ports that forbid that the sysctl becomes `value`.
     fn in_the_way(
         &self,
         netns: &Netns,
@@ -133,7 +84,7 @@ impl Holders {
         if left.is_empty() {
             return Ok(shared);
         }
-        // What accepted sockets have left behind is enough: connections outlive their listener.
+        // Connections count as well, because they outlive their listener.
         let ports: BTreeSet<u16> = left.iter().map(|socket| socket.port).collect();
         let ports: Vec<u16> = if ports.len() > FEW {
             vec![0]
@@ -141,14 +92,14 @@ impl Holders {
             ports.into_iter().collect()
         };
         let (_, unbound) = split(netns, connections(netns, &ports)?)?;
-        // One connection says as much as a thousand.
+        // One connection is reason enough.
         for socket in left {
             shared.extend(pairs(&[socket], &unbound).into_iter().next());
         }
         Ok(shared)
     }
 
-    /// Notes what is there at the moment when the sysctl becomes 1.
+    /// Records the sockets that are bound when the sysctl becomes 1.
     pub(crate) fn note_before(&self, known: &mut BoundUnder) {
         let cookies = self.bound.iter().map(|socket| socket.cookie);
         known.zero = cookies
@@ -156,9 +107,9 @@ impl Holders {
             .collect();
     }
 
-    /// While the sysctl is 1: notes who shares a port, forgets who is gone, and returns what a socket that was bound
-    /// under 0 shares with one that was bound under 1.
-    pub(crate) fn look(&self, known: &mut BoundUnder) -> Vec<SharedPort> {
+    /// While the sysctl is 1: records sockets that share a port, forgets those that are gone, and returns what a socket
+    /// that was bound under 0 shares with one that was bound under 1.
+    pub(crate) fn poll(&self, known: &mut BoundUnder) -> Vec<SharedPort> {
         let there: BTreeSet<u64> = self.bound.iter().map(|socket| socket.cookie).collect();
         known.zero.retain(|cookie| there.contains(cookie));
         known.one.retain(|cookie| there.contains(cookie));
@@ -227,8 +178,8 @@ fn pairs(bound: &[&OpenSocket], unbound: &[OpenSocket]) -> Vec<SharedPort> {
     shared
 }
 
-/// Whether `tcp_l3mdev_accept` may become `value`; if so, who holds ports meanwhile. Sockets that were bound under
-/// that very value are in nobody's way.
+/// Checks that `tcp_l3mdev_accept` may become `value`, and returns who holds ports. Sockets that were bound under that
+/// very value do no harm.
 pub(crate) fn check(
     netns: &Netns,
     value: bool,
@@ -252,8 +203,8 @@ pub(crate) fn check(
 
 /// Whether this kernel may crash when `tcp_l3mdev_accept` changes while a TCP port is shared.
 ///
-/// What it takes is that buckets of ports are linked (`inet_bind_bucket.bhash2`), which the kernel's types tell, of
-/// kernels that others have patched, too. The release decides where they don't: 6.8 was the first.
+/// What it takes is that buckets of ports are linked (`inet_bind_bucket.bhash2`), which shows in the kernel's types, also
+/// of patched kernels. Where the types can't be read, the release decides: 6.8 was the first.
 #[must_use]
 pub fn kernel_is_concerned() -> bool {
     static CONCERNED: OnceLock<bool> = OnceLock::new();
@@ -261,8 +212,8 @@ pub fn kernel_is_concerned() -> bool {
         let linked = fs::read(KERNEL_BTF)
             .ok()
             .and_then(|types| tracker::has_member(&types, b"inet_bind_bucket", b"bhash2"));
-        // The types were megabytes, and whoever keeps a gate lives long.
-        sys::give_back_memory();
+        // The types took megabytes, and this process may live long.
+        release_free_memory();
         linked.unwrap_or_else(|| kernel_is_at_least(6, 8))
     })
 }

@@ -3,8 +3,9 @@
 use std::{fmt, fs, io};
 
 use caps::{CapSet, Capability};
+use vrfgate_machine::{is_shortage, kernel_release};
 
-use crate::{Store, is_shortage, sys};
+use crate::{Store, sys};
 
 /// Where `struct bpf_sk_lookup` of `<linux/bpf.h>` has these fields. The second one came with 5.17.
 const FAMILY: u8 = 8;
@@ -20,16 +21,16 @@ pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lack {
-    /// The kernel has no BPF programs that are asked for a socket, or doesn't tell them through which device a packet came.
+    /// The kernel has no `sk_lookup` programs, or doesn't show them the device that a packet came through.
     Kernel {
         /// Its release, as `uname -r` says. Distributions put newer parts into kernels of an older name.
         release: String,
-        /// What it says.
+        /// Its error.
         cause: String,
     },
     /// The process may load no BPF programs, whatever its capabilities are.
     Forbidden {
-        /// What the kernel says.
+        /// The kernel's error.
         cause: String,
     },
     /// No BPF file system is mounted.
@@ -80,14 +81,14 @@ pub fn preflight(store: &Store) -> Vec<Lack> {
     kernel().into_iter().chain(surroundings(store)).collect()
 }
 
-/// What the kernel lacks, as far as can be told: without the capabilities, and while the machine is short of something, it
+/// What the kernel lacks, if that is known: without the capabilities, and while the machine is short of something, it
 /// refuses everything.
 pub(crate) fn kernel() -> Option<Lack> {
     let cause = sys::try_sk_lookup(&reads_field(INGRESS_IFINDEX)).err()?;
     if is_shortage(&cause) || cause.kind() == io::ErrorKind::PermissionDenied && !can_load() {
         return None;
     }
-    // Told apart for people: who has no such programs needs another kernel altogether.
+    // People need to know which of the two: a kernel without such programs has to be replaced.
     let cause = match sys::try_sk_lookup(&reads_field(FAMILY)) {
         Ok(()) => "sk_lookup programs can't read ingress_ifindex".to_owned(),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -115,7 +116,7 @@ fn reads_field(at: u8) -> [[u8; 8]; 3] {
 /// What the machine lacks beside its kernel.
 pub(crate) fn surroundings(store: &Store) -> Vec<Lack> {
     let mut lacks = Vec::new();
-    // What can't be told while the machine is short of something is found out by whoever needs it.
+    // While the machine is short of something, this is unknown; the attempt itself shows it.
     if !store.is_bpffs().unwrap_or_else(|error| is_shortage(&error)) {
         lacks.push(Lack::Bpffs {
             mount_point: store.bpffs().display().to_string(),
@@ -157,8 +158,8 @@ fn can_load() -> bool {
     can(Capability::CAP_BPF) && can(Capability::CAP_NET_ADMIN)
 }
 
-/// Why the kernel won't have tracing programs, as far as that can be told without trying: the gate does without them, by
-/// looking at sockets at intervals.
+/// Why the kernel refuses tracing programs, if that is known without an attempt. The gate then polls the list of
+/// sockets instead.
 #[must_use]
 pub fn no_tracing() -> Option<String> {
     let readable = fs::File::open(KERNEL_BTF);
@@ -179,40 +180,9 @@ fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
-/// The running kernel's release, as `uname -r` prints it.
-#[must_use]
-pub fn kernel_release() -> String {
-    nix::sys::utsname::uname().map_or_else(
-        |_| "unknown".to_owned(),
-        |name| name.release().to_string_lossy().into_owned(),
-    )
-}
-
-/// Whether the running kernel's release is this one or a later one. One that can't be read counts as later.
-pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
-    version_of(&kernel_release()).is_none_or(|version| version >= (major, minor))
-}
-
-fn version_of(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_release_of_any_distribution_has_a_version() {
-        for (release, version) in [
-            ("5.17.0", (5, 17)),
-            ("6.1.0-49-cloud-amd64", (6, 1)),
-            ("5.14.0-611.el9.x86_64", (5, 14)),
-            ("7.2-rc1", (7, 2)),
-        ] {
-            assert_eq!(version_of(release), Some(version), "{release}");
-        }
-    }
 
     #[test]
     fn a_field_that_this_kernel_does_not_have_is_noticed() {

@@ -1,18 +1,13 @@
 //! What BPF can't hold: the former sysctl values, and the names behind counter slots. A JSON file, replaced
-//! as a whole, and always before the change it tells of.
+//! as a whole, and always before the change that it describes.
 
 use std::{fs, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vrfgate_abi::LAYOUT;
+use vrfgate_machine::{remove_replaced, replace_file};
 
-use crate::{
-    L3mdevAccept, NetnsId, Store,
-    object::BUILD,
-    ports::BoundUnder,
-    slots::Slots,
-    store::{remove_replaced, replace_file},
-};
+use crate::{L3mdevAccept, NetnsId, Store, object::BUILD, ports::BoundUnder, slots::Slots};
 
 /// Content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,18 +20,18 @@ pub(crate) struct Record {
     build: u64,
     /// The namespace's cookie: files are named by its inode number, which a later namespace may get.
     cookie: u64,
-    /// What the sysctls were before the gate; what `detach` gives back.
+    /// What the sysctls were before the gate; `detach` restores them.
     pub(crate) former: L3mdevAccept,
     pub(crate) slots: Slots,
     /// What is known of sockets that share TCP ports, or may.
     #[serde(default)]
     pub(crate) bound_under: BoundUnder,
-    /// Whether the gate came before whoever needs it, and stays until it is taken away by name.
+    /// Whether the gate came before anything needed it, and stays until it is removed by name.
     #[serde(default)]
     pub(crate) prepared: bool,
 }
 
-/// What a record of every layout says.
+/// What the records of all layouts have in common.
 #[derive(Deserialize)]
 struct Essence {
     layout: u32,
@@ -76,7 +71,7 @@ impl Record {
         self.build == BUILD
     }
 
-    /// Notes that our program is attached now.
+    /// Records that our program is attached now.
     pub(crate) fn renew(&mut self) {
         self.build = BUILD;
         env!("CARGO_PKG_VERSION").clone_into(&mut self.version);
@@ -102,8 +97,8 @@ impl Record {
         })
     }
 
-    /// The namespace's record, if there is one. One that can't be read says at least that a gate was here.
-    /// One of a namespace that is gone, and whose number this one has now, is none.
+    /// The namespace's record, if there is one. One that can't be read still shows that there was a gate.
+    /// One of a namespace that is gone, and whose number this one has now, doesn't count.
     pub(crate) fn load(store: &Store, id: NetnsId, cookie: u64) -> io::Result<Option<Self>> {
         match fs::read(store.record(id)) {
             Ok(text) => {

@@ -1,11 +1,11 @@
-//! What a gate leaves outside the kernel's maps, and what it owes the namespace: lock, record, pins, and the
-//! former values of the sysctls. Each step by itself; their order is the business of [`Gate`](crate::Gate).
+//! What a gate has outside the kernel's maps, and must remove or restore: lock, record, pins, and the former values of
+//! the sysctls. Owns each single step; `gate` owns their order.
 
-use crate::{
-    Error, L3mdevAccept, Netns, Store, error::Doing, record::Record, store::Lock, tracker::Tracker,
-};
+use vrfgate_machine::LockFile;
 
-pub(crate) fn lock(store: &Store, netns: &Netns) -> Result<Lock, Error> {
+use crate::{Error, L3mdevAccept, Netns, Store, error::Doing, record::Record, tracker::Tracker};
+
+pub(crate) fn lock(store: &Store, netns: &Netns) -> Result<LockFile, Error> {
     store
         .lock(netns.id())
         .doing(|| {
@@ -20,8 +20,8 @@ pub(crate) fn lock(store: &Store, netns: &Netns) -> Result<Lock, Error> {
         })
 }
 
-/// The values to give back one day. Where a gate has been before (`remains`, or a record that was never
-/// given back), what the sysctls say now may be our own doing.
+/// The values to restore one day. Where there was a gate before (`remains`, or a record that is still there), the present
+/// values may be our own.
 pub(crate) fn former_sysctls(
     store: &Store,
     netns: &Netns,
@@ -35,7 +35,7 @@ pub(crate) fn former_sysctls(
     L3mdevAccept::read(netns).doing(|| format!("reading the l3mdev_accept sysctls of {netns}"))
 }
 
-/// The sysctl values that whatever is left of a gate owes the namespace; `None` when nothing is left.
+/// The sysctl values to restore for what is left of a gate; `None` when nothing is left.
 pub(crate) fn left_behind(store: &Store, netns: &Netns) -> Result<Option<L3mdevAccept>, Error> {
     if let Some(record) = load_record(store, netns)? {
         return Ok(Some(record.former));
@@ -54,8 +54,8 @@ pub(crate) fn is_orphan(store: &Store, netns: &Netns) -> Result<bool, Error> {
         .doing(|| format!("reading {}", store.record(netns.id()).display()))
 }
 
-/// Removes pins and files of a namespace that is gone and whose number ours has now. They say nothing of
-/// ours.
+/// Removes pins and files of a namespace that is gone and whose number ours has now. They don't
+/// belong to ours.
 pub(crate) fn bury(store: &Store, netns: &Netns) -> Result<(), Error> {
     if is_orphan(store, netns)? {
         remove_pins(store, netns)?;
@@ -102,7 +102,7 @@ pub(crate) fn remove_pins(store: &Store, netns: &Netns) -> Result<(), Error> {
         .doing(|| format!("removing the pins at {}", pins.directory().display()))
 }
 
-pub(crate) fn forget(store: &Store, netns: &Netns, lock: Lock) -> Result<(), Error> {
+pub(crate) fn forget(store: &Store, netns: &Netns, lock: LockFile) -> Result<(), Error> {
     Record::remove(store, netns.id())
         .and_then(|()| lock.remove())
         .doing(|| format!("removing {}", store.record(netns.id()).display()))

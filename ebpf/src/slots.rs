@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RuleError, RuleSet, Vrf};
+use vrfgate_core::RuleSet;
+
+use crate::RoomError;
 
 /// What a slot counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,17 +43,12 @@ impl Slots {
     /// Every VRF, with those of its rules that have a slot already.
     pub(crate) fn those_known(&self, rules: &RuleSet) -> RuleSet {
         let owners: HashSet<&Owner> = self.0.values().collect();
-        let mut kept = rules.clone();
-        for vrf in kept.vrfs.values_mut() {
-            let Vrf { name, rules, .. } = vrf;
-            rules.retain(|rule| {
-                owners.contains(&Owner {
-                    vrf: name.clone(),
-                    rule: Some(rule.name.clone()),
-                })
-            });
-        }
-        kept
+        rules.only(|vrf, rule| {
+            owners.contains(&Owner {
+                vrf: vrf.to_owned(),
+                rule: Some(rule.name.clone()),
+            })
+        })
     }
 
     /// Slots by owner.
@@ -77,7 +74,6 @@ pub(crate) struct Allocation<'a> {
     next: u32,
     capacity: u32,
     taken: BTreeMap<u32, Owner>,
-    names: HashSet<Owner>,
     fresh: Vec<u32>,
 }
 
@@ -94,13 +90,12 @@ impl<'a> Allocation<'a> {
             next: 0,
             capacity,
             taken: BTreeMap::new(),
-            names: HashSet::new(),
             fresh: Vec::new(),
         }
     }
 
-    /// The slot of a VRF, or of one of its rules.
-    pub(crate) fn take(&mut self, vrf: &str, rule: Option<&str>) -> Result<u32, RuleError> {
+    /// The slot of a VRF, or of one of its rules. Each is asked for once: names are unique.
+    pub(crate) fn take(&mut self, vrf: &str, rule: Option<&str>) -> Result<u32, RoomError> {
         let owner = Owner {
             vrf: vrf.to_owned(),
             rule: rule.map(str::to_owned),
@@ -109,19 +104,16 @@ impl<'a> Allocation<'a> {
             Some(&slot) => slot,
             None => self.unused()?,
         };
-        if !self.names.insert(owner.clone()) {
-            return Err(RuleError::DuplicateName(rule.unwrap_or(vrf).to_owned()));
-        }
         self.taken.insert(slot, owner);
         Ok(slot)
     }
 
-    fn unused(&mut self) -> Result<u32, RuleError> {
+    fn unused(&mut self) -> Result<u32, RoomError> {
         while self.busy.contains(&self.next) {
             self.next += 1;
         }
         if self.next >= self.capacity {
-            return Err(RuleError::Full {
+            return Err(RoomError::Full {
                 map: "counters",
                 needed: self.busy.len() + self.fresh.len() + 1,
                 capacity: self.capacity as usize,

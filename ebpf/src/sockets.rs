@@ -14,9 +14,10 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use vrfgate_core::{OpenSocket, Protocol};
 
 use crate::{
-    Error, Netns, Protocol,
+    Error, Netns,
     error::Doing,
     netlink::{self, Malformed, Message, Request, Socket},
 };
@@ -30,43 +31,6 @@ const INET_DIAG_MSG: usize = 72;
 /// `TCPF_BOUND_INACTIVE` of the kernel's `include/net/tcp_states.h`: bound, and neither listening nor connected. Older
 /// kernels take it for a state that no socket is in.
 const BOUND_INACTIVE: u32 = 1 << 13;
-
-/// A socket that takes new connections (TCP) or datagrams (UDP).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenSocket {
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// The local address, unspecified for a wildcard socket. An IPv6 socket bound to an IPv4-mapped address
-    /// has the IPv4 address here, because it takes nothing else.
-    pub address: IpAddr,
-    /// The local port.
-    pub port: u16,
-    /// Ifindex of the device it is bound to (`SO_BINDTODEVICE`): a VRF, a slave, any device.
-    pub device: Option<u32>,
-    /// Whether it takes IPv4 packets too: an IPv6 wildcard without `IPV6_V6ONLY`.
-    pub dual_stack: bool,
-    /// Whom a connected UDP socket talks to. It takes nothing from anybody else.
-    pub peer: Option<SocketAddr>,
-    /// The socket's cookie (`SO_COOKIE`): unique until the next boot.
-    pub cookie: u64,
-    /// Its number on sockfs, as in `/proc/PID/fd`.
-    pub inode: u32,
-}
-
-impl OpenSocket {
-    /// Whether two sockets of one protocol want packets to the same address and port, devices aside.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let covers = |one: &Self, other: &Self| {
-            one.address.is_unspecified()
-                && (one.address.is_ipv4() == other.address.is_ipv4()
-                    || (one.dual_stack && other.address.is_ipv4()))
-        };
-        self.protocol == other.protocol
-            && self.port == other.port
-            && (self.address == other.address || covers(self, other) || covers(other, self))
-    }
-}
 
 /// What of a namespace's sockets the kernel lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -230,7 +194,7 @@ fn open_socket(protocol: Protocol, message: &Message<'_>) -> Result<OpenSocket, 
         }
     };
     let local = address(8)?;
-    // The kernel says nothing of the option for sockets it has no meaning for.
+    // The kernel leaves the option out for sockets to which it doesn't apply.
     let mut ipv6_only = false;
     for attribute in message.attributes(INET_DIAG_MSG) {
         let attribute = attribute?;

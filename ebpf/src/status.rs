@@ -1,14 +1,15 @@
-//! What a gate says of itself: what is in force and what it has done. Read from the kernel, not remembered.
+//! The status of a gate: what is in force and what it has done. Read from the kernel, not remembered.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use vrfgate_abi::{Counters, LAYOUT};
+use vrfgate_core::{Posture, Rule};
 
 use crate::{
-    Error, L3mdevAccept, Mode, Netns, NetnsId, Rule, Store,
-    attached::{Attached, map_error},
-    error::Doing,
+    Error, L3mdevAccept, Netns, NetnsId, Store,
+    attached::Attached,
+    error::{Doing, map_error},
     record::Record,
     tracker::Tracker,
 };
@@ -27,10 +28,10 @@ pub struct GateStatus {
     pub layout: u32,
     /// `net.ipv4.tcp_l3mdev_accept` and its UDP kin.
     pub sysctls: SysctlStatus,
-    /// Whether tracing programs tell of VRF-bound listeners the moment they listen. Without, vrfgate looks for
+    /// Whether tracing programs report VRF-bound listeners the moment they listen. Without them, vrfgate looks for
     /// them at intervals.
     pub tracing: bool,
-    /// Whether it came before whoever needs it, and stays until it is taken away by name.
+    /// Whether it came before anything needed it, and stays until it is removed by name.
     pub prepared: bool,
     /// VRFs that are gated, in order of ifindex.
     pub vrfs: Vec<VrfStatus>,
@@ -56,7 +57,8 @@ pub struct VrfStatus {
     /// Ifindexes of its slaves, in order: what this host sends to itself through one of them came through the VRF.
     pub slaves: Vec<u32>,
     /// What happens to packets that no rule lists.
-    pub mode: Mode,
+    #[serde(rename = "mode")]
+    pub posture: Posture,
     /// What the VRF as a whole has seen.
     pub hits: Hits,
     /// Rules in order of name.
@@ -162,7 +164,7 @@ pub(crate) fn of(
             },
             name: vrf.name,
             slaves: slaves_of(&in_force.slaves, ifindex),
-            mode: vrf.mode,
+            posture: vrf.posture,
             rules,
         });
     }

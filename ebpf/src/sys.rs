@@ -3,6 +3,9 @@
 //!
 //! All unsafe code of the loader is here.
 
+#[cfg(feature = "test-run")]
+mod test_run;
+
 use std::{
     ffi::{CStr, CString, c_char},
     io, mem,
@@ -13,6 +16,9 @@ use std::{
     path::Path,
 };
 
+#[cfg(feature = "test-run")]
+pub use self::test_run::{TestPacket, TestRun, test_run};
+
 use aya_obj::{
     Function,
     generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info, bpf_prog_type},
@@ -22,54 +28,13 @@ use aya_obj::{
 /// `kernel/bpf/net_namespace.c`).
 const MAX_PROGRAMS: u32 = 64;
 
-/// What the kernel says of a link to a network namespace.
+/// What the kernel reports of a link to a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkInfo {
     pub(crate) id: u32,
     pub(crate) program: u32,
     /// Inode of the namespace; 0 when it is gone, or the link was detached (`bpf_netns_link_fill_info`).
     pub(crate) netns: u32,
-}
-
-/// Input of a test run: `struct bpf_sk_lookup` as user space fills it (include/uapi/linux/bpf.h).
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct TestPacket {
-    /// Zero: no socket is looked up in a test run.
-    pub cookie: u64,
-    /// `AF_INET` (2) or `AF_INET6` (10).
-    pub family: u32,
-    /// `IPPROTO_TCP` (6) or `IPPROTO_UDP` (17).
-    pub protocol: u32,
-    /// Network byte order.
-    pub remote_ip4: u32,
-    /// Network byte order.
-    pub remote_ip6: [u32; 4],
-    /// Network byte order.
-    pub remote_port: u16,
-    /// The kernel wants zeroes wherever no field is.
-    pub padding: u16,
-    /// Network byte order.
-    pub local_ip4: u32,
-    /// Network byte order.
-    pub local_ip6: [u32; 4],
-    /// Host byte order.
-    pub local_port: u32,
-    /// The kernel takes nothing but 0 here (`bpf_prog_test_run_sk_lookup`).
-    pub ingress_ifindex: u32,
-    /// As `padding`.
-    pub tail: u32,
-}
-
-const _: () = assert!(size_of::<TestPacket>() == 72);
-
-/// What a test run returned: the program's verdict and the mean time of one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TestRun {
-    /// `SK_DROP` (0) or `SK_PASS` (1).
-    pub verdict: u32,
-    /// Nanoseconds a run, the kernel's own harness included.
-    pub duration_ns: u32,
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
@@ -106,7 +71,7 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 /// For commands that return a new descriptor, and for no other.
 fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = i32::try_from(bpf(command, attr)?).map_err(io::Error::other)?;
-    // SAFETY: the command returned a new descriptor that nobody else owns.
+    // SAFETY: the command returned a new descriptor that has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -137,10 +102,10 @@ pub(crate) struct Image<'a> {
     pub(crate) btf: BorrowedFd<'a>,
 }
 
-/// Bytes of what the verifier may say of a program that it refuses.
+/// Bytes of the verifier's log on a program that it refuses.
 const LOG: usize = 1 << 20;
 
-/// Brings a program into the kernel. When that refuses it, what the verifier says comes with the error.
+/// Loads a program into the kernel. When the kernel refuses it, the error has the verifier's log.
 pub(crate) fn load_program(image: &Image<'_>) -> Result<OwnedFd, (io::Error, String)> {
     // The log is written, and costs time, only when it is asked for.
     try_load_program(image, &mut []).or_else(|refused| {
@@ -317,30 +282,5 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
         Err(io::Error::last_os_error())
     } else {
         Ok(cookie)
-    }
-}
-
-/// Runs an `sk_lookup` program, ours or another, on a made-up packet, `repeat` times (`BPF_PROG_TEST_RUN`).
-pub fn test_run(program: BorrowedFd<'_>, packet: &TestPacket, repeat: u32) -> io::Result<TestRun> {
-    let mut attr = blank();
-    attr.test.prog_fd = program.as_raw_fd().cast_unsigned();
-    attr.test.ctx_in = &raw const *packet as u64;
-    attr.test.ctx_size_in = u32::try_from(size_of::<TestPacket>()).map_err(io::Error::other)?;
-    attr.test.repeat = repeat;
-    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
-    // SAFETY: the kernel wrote the member that the command used.
-    let test = unsafe { attr.test };
-    Ok(TestRun {
-        verdict: test.retval,
-        duration_ns: test.duration,
-    })
-}
-
-/// Gives memory that was freed back to the kernel; the C library would keep it for later (`malloc_trim(3)`).
-pub fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes no pointer, and any thread may call it at any time.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

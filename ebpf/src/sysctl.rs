@@ -10,8 +10,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use vrfgate_core::Protocol;
 
-use crate::{Netns, Protocol};
+use crate::Netns;
 
 /// Of the whole process, because so is what it can't write: containers that aren't privileged have their
 /// `/proc/sys` read-only.

@@ -6,18 +6,22 @@ mod common;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use aya::maps::{HashMap, Map, MapData};
-use common::{Sandbox, detach_gate, from_sources, packet, rule, vrf};
+use common::{Sandbox, from_sources, packet, rule, vrf};
 use vrfgate_abi::{RuleKey, RuleValue};
-use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, Hits, LAYOUT, Mode, Netns,
+use vrfgate_core::{
+    Posture,
     Protocol::{Tcp, Udp},
-    RuleError, RuleSet, SharedPorts, Store, Vrf, sk_lookup_programs,
+    RuleSet,
+};
+use vrfgate_ebpf::{
+    Capacity, Changes, Error, Gate, Hits, LAYOUT, Netns, RoomError, SharedPorts, Store,
+    sk_lookup_programs,
 };
 
 fn ssh() -> RuleSet {
     vrf(
         0,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 22..=22, &["192.0.2.1"])],
     )
 }
@@ -31,41 +35,36 @@ fn passes(gate: &Gate, local: &str) -> bool {
     gate.test_run(&packet, 1).unwrap().verdict == 1
 }
 
-/// The two sysctls, TCP's first.
-fn open_sysctls(sandbox: &Sandbox) -> (bool, bool) {
-    (sandbox.sysctl("tcp"), sandbox.sysctl("udp"))
-}
-
 #[test]
 fn both_links_detached_by_force_close_the_sysctls_of_a_gate_that_is_held() {
     let sandbox = Sandbox::new();
     let mut gate = sandbox.attach(&vrf(
         0,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("dns", Udp, 53..=53, &["192.0.2.1"])],
     ));
     gate.verify().unwrap();
-    assert_eq!(open_sysctls(&sandbox), (true, true));
-    detach_gate(&sandbox);
+    assert_eq!(sandbox.sysctls(), [true, true]);
+    sandbox.detach_gate();
     assert!(matches!(gate.verify(), Err(Error::NotInForce { .. })));
-    assert_eq!(open_sysctls(&sandbox), (false, false));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 
-    assert!(matches!(gate.apply(&ssh()), Err(Error::NotInForce { .. })));
-    assert_eq!(open_sysctls(&sandbox), (false, false));
+    assert!(matches!(gate.apply(ssh()), Err(Error::NotInForce { .. })));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 }
 
 #[test]
 fn both_links_detached_by_force_close_the_sysctls_when_the_gate_is_taken_over_or_changed() {
     let sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
-    detach_gate(&sandbox);
+    sandbox.detach_gate();
     assert!(matches!(sandbox.open(), Err(Error::NotInForce { .. })));
-    assert_eq!(open_sysctls(&sandbox), (false, false));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 
     let mut gate = sandbox.attach(&ssh());
-    detach_gate(&sandbox);
-    assert!(matches!(gate.apply(&ssh()), Err(Error::NotInForce { .. })));
-    assert_eq!(open_sysctls(&sandbox), (false, false));
+    sandbox.detach_gate();
+    assert!(matches!(gate.apply(ssh()), Err(Error::NotInForce { .. })));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 }
 
 #[test]
@@ -74,10 +73,10 @@ fn a_gate_that_runs_by_somebody_elses_link_only_is_not_in_force() {
     let gate = sandbox.attach(&ssh());
     let mut program = aya::programs::SkLookup::from_pin(sandbox.pins().join("program")).unwrap();
     program.attach(sandbox.netns()).unwrap();
-    detach_gate(&sandbox);
+    sandbox.detach_gate();
     assert_eq!(sk_lookup_programs(&sandbox.netns()).unwrap().len(), 1);
     assert!(matches!(gate.verify(), Err(Error::NotInForce { .. })));
-    assert_eq!(open_sysctls(&sandbox), (false, false));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 }
 
 #[test]
@@ -90,21 +89,21 @@ fn rules_that_do_not_fit_leave_a_namespace_without_a_gate_as_it_was() {
     };
     let two = vrf(
         0,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 22..=22, &["192.0.2.1", "192.0.2.2"])],
     );
     let Err(error) = Gate::attach(&sandbox.store, sandbox.netns(), &two, &capacity) else {
         panic!("two entries fit into a map of one");
     };
     assert!(
-        matches!(error, Error::Rules(RuleError::Full { needed: 2, .. })),
+        matches!(error, Error::Room(RoomError::Full { needed: 2, .. })),
         "{error}"
     );
     assert!(sk_lookup_programs(&sandbox.netns()).unwrap().is_empty());
-    assert_eq!(open_sysctls(&sandbox), (false, true));
+    assert_eq!(sandbox.sysctls(), [false, true]);
     assert!(sandbox.open().unwrap().is_none());
     sandbox.attach(&ssh()).detach().unwrap();
-    assert_eq!(open_sysctls(&sandbox), (false, true));
+    assert_eq!(sandbox.sysctls(), [false, true]);
     let left = fs::read_dir(sandbox.pins().parent().unwrap()).unwrap();
     assert_eq!(left.count(), 0, "pins left behind");
 }
@@ -136,16 +135,16 @@ fn a_change_that_the_kernel_refuses_half_way_is_taken_back() {
     intrude(&sandbox, 1);
     let web = vrf(
         0,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("web", Tcp, 80..=80, &["192.0.2.1", "192.0.2.2"])],
     );
-    assert!(matches!(gate.apply(&web), Err(Error::Maps { .. })));
+    assert!(matches!(gate.apply(web.clone()), Err(Error::Maps { .. })));
     assert!(passes(&gate, "192.0.2.1:22"));
     assert!(!passes(&gate, "192.0.2.1:80"));
     assert!(!passes(&gate, "192.0.2.2:80"));
 
     // The next change has read the maps, and what nobody asked for makes room.
-    gate.apply(&web).unwrap();
+    gate.apply(web.clone()).unwrap();
     assert!(!passes(&gate, "192.0.2.1:22"));
     assert!(passes(&gate, "192.0.2.1:80"));
     assert!(passes(&gate, "192.0.2.2:80"));
@@ -156,14 +155,14 @@ fn a_gate_that_is_taken_over_and_asked_for_what_it_has_is_not_written_to() {
     let sandbox = Sandbox::new();
     let range = vrf(
         0,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 22..=23, &["192.0.2.1"])],
     );
     let mut gate = sandbox.attach(&range);
-    gate.apply(&ssh()).unwrap();
+    gate.apply(ssh()).unwrap();
     drop(gate);
     let mut gate = sandbox.open().unwrap().unwrap();
-    assert_eq!(gate.apply(&ssh()).unwrap(), Changes::default());
+    assert_eq!(gate.apply(ssh()).unwrap(), Changes::default());
 }
 
 #[test]
@@ -171,13 +170,13 @@ fn a_vrf_that_is_gone_is_gated_no_more_and_a_source_that_is_gone_is_refused() {
     let sandbox = Sandbox::new();
     let restricted = |sources: &[&str]| {
         let ssh = rule("ssh", Tcp, 22..=22, &["192.0.2.1"]);
-        vrf(0, Mode::Enforce, vec![from_sources(ssh, sources)])
+        vrf(0, Posture::Enforced, vec![from_sources(ssh, sources)])
     };
     let mut gate = sandbox.attach(&restricted(&["10.0.0.0/24", "11.0.0.0/8"]));
     assert!(passes(&gate, "192.0.2.1:22"));
-    gate.apply(&restricted(&["11.0.0.0/8"])).unwrap();
+    gate.apply(restricted(&["11.0.0.0/8"])).unwrap();
     assert!(!passes(&gate, "192.0.2.1:22"));
-    gate.apply(&RuleSet::default()).unwrap();
+    gate.apply(RuleSet::default()).unwrap();
     assert!(passes(&gate, "192.0.2.1:80"));
     assert_eq!(gate.status().unwrap().vrfs, []);
 }
@@ -187,9 +186,9 @@ fn a_former_udp_sysctl_stays_open_without_a_udp_rule() {
     let sandbox = Sandbox::new();
     sandbox.set_sysctl("udp", true);
     let mut gate = sandbox.attach(&ssh());
-    assert_eq!(open_sysctls(&sandbox), (true, true));
-    gate.apply(&RuleSet::default()).unwrap();
-    assert_eq!(open_sysctls(&sandbox), (true, true));
+    assert_eq!(sandbox.sysctls(), [true, true]);
+    gate.apply(RuleSet::default()).unwrap();
+    assert_eq!(sandbox.sysctls(), [true, true]);
 }
 
 #[test]
@@ -197,8 +196,8 @@ fn only_root_and_its_group_can_look_at_the_record_and_the_locks() {
     let sandbox = Sandbox::new();
     let _gate = sandbox.attach(&ssh());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&sandbox.run_directory()), 0o750);
-    let files: Vec<_> = fs::read_dir(sandbox.run_directory())
+    assert_eq!(mode(&sandbox.run_dir()), 0o750);
+    let files: Vec<_> = fs::read_dir(sandbox.run_dir())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -213,7 +212,7 @@ fn pins_of_a_namespace_that_is_gone_are_not_taken_for_a_gate_of_the_next() {
     let mut sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
     let old = sandbox.pins();
-    sandbox.move_to_new_namespace();
+    sandbox.move_to_new_netns();
     // As if the kernel had given the number away again.
     fs::rename(old, sandbox.pins()).unwrap();
     assert!(matches!(sandbox.open(), Err(Error::NotInForce { .. })));
@@ -246,30 +245,10 @@ fn counters_are_summed_over_every_cpu() {
 }
 
 #[test]
-fn two_vrfs_of_one_name_are_refused() {
-    let sandbox = Sandbox::new();
-    let mut gate = sandbox.attach(&ssh());
-    let blue = Vrf {
-        name: "BLUE".into(),
-        mode: Mode::Enforce,
-        rules: vec![],
-    };
-    let twice = RuleSet {
-        vrfs: [(0, blue.clone()), (7, blue)].into(),
-        slaves: [].into(),
-    };
-    assert!(matches!(
-        gate.apply(&twice),
-        Err(Error::Rules(RuleError::DuplicateName(_)))
-    ));
-    assert!(passes(&gate, "192.0.2.1:22"));
-}
-
-#[test]
 fn a_file_that_is_no_namespace_is_not_opened_as_one() {
     let sandbox = Sandbox::new();
-    fs::create_dir_all(sandbox.run_directory()).unwrap();
-    let file = sandbox.run_directory().join("file");
+    fs::create_dir_all(sandbox.run_dir()).unwrap();
+    let file = sandbox.run_dir().join("file");
     fs::write(&file, "").unwrap();
     let error = Netns::open(file.to_str().unwrap()).unwrap_err();
     assert!(error.to_string().contains("not a namespace"), "{error}");
@@ -279,7 +258,7 @@ fn a_file_that_is_no_namespace_is_not_opened_as_one() {
 fn what_a_vrf_nobody_speaks_of_lets_in_is_neither_counted_nor_reported() {
     let sandbox = Sandbox::new();
     sandbox.set_sysctl("tcp", true);
-    let gate = sandbox.attach(&vrf(0, Mode::AsBefore, vec![]));
+    let gate = sandbox.attach(&vrf(0, Posture::AsBefore, vec![]));
     assert!(passes(&gate, "192.0.2.1:22"));
     assert_eq!(gate.status().unwrap().vrfs[0].hits, Hits::default());
     assert_eq!(gate.events().unwrap().count(), 0);
@@ -287,21 +266,7 @@ fn what_a_vrf_nobody_speaks_of_lets_in_is_neither_counted_nor_reported() {
 
 fn record(sandbox: &Sandbox) -> std::path::PathBuf {
     let id = sandbox.netns().id();
-    sandbox.run_directory().join(format!("{id}.json"))
-}
-
-#[test]
-fn two_new_rules_of_one_name_are_refused_the_first_time() {
-    let sandbox = Sandbox::new();
-    let mut gate = sandbox.attach(&ssh());
-    let rules = vec![
-        rule("web", Tcp, 80..=80, &["192.0.2.1"]),
-        rule("web", Tcp, 81..=81, &["192.0.2.1"]),
-    ];
-    assert!(matches!(
-        gate.apply(&vrf(0, Mode::Enforce, rules)),
-        Err(Error::Rules(RuleError::DuplicateName(_)))
-    ));
+    sandbox.run_dir().join(format!("{id}.json"))
 }
 
 #[test]
@@ -310,12 +275,12 @@ fn a_gate_found_missing_closes_the_sysctls_even_where_no_new_one_can_be_attached
     drop(sandbox.attach(&ssh()));
     fs::remove_dir_all(sandbox.pins()).unwrap();
     // As if somebody had unmounted the BPF file system.
-    let elsewhere = sandbox.run_directory().join("no-bpffs");
+    let elsewhere = sandbox.run_dir().join("no-bpffs");
     fs::create_dir(&elsewhere).unwrap();
-    let unmounted = Store::new(elsewhere, sandbox.run_directory());
+    let unmounted = Store::new(elsewhere, sandbox.run_dir());
     Gate::close_if_missing(&unmounted, &sandbox.netns()).unwrap();
     assert!(Gate::attach(&unmounted, sandbox.netns(), &ssh(), &Capacity::default()).is_err());
-    assert_eq!(open_sysctls(&sandbox), (false, false), "an open door");
+    assert_eq!(sandbox.sysctls(), [false, false], "an open door");
 }
 
 #[test]
@@ -325,7 +290,7 @@ fn a_record_that_cannot_be_read_makes_nobody_take_our_sysctls_for_former_ones() 
     fs::remove_dir_all(sandbox.pins()).unwrap();
     fs::write(record(&sandbox), "{").unwrap();
     sandbox.attach(&ssh()).detach().unwrap();
-    assert_eq!(open_sysctls(&sandbox), (false, false), "an open door");
+    assert_eq!(sandbox.sysctls(), [false, false], "an open door");
 }
 
 #[test]
@@ -334,7 +299,7 @@ fn cleaning_up_after_a_lost_record_leaves_no_open_door() {
     drop(sandbox.attach(&ssh()));
     fs::remove_file(record(&sandbox)).unwrap();
     assert!(Gate::clean_up(&sandbox.store, &sandbox.netns(), SharedPorts::Refuse).unwrap());
-    assert_eq!(open_sysctls(&sandbox), (false, false), "an open door");
+    assert_eq!(sandbox.sysctls(), [false, false], "an open door");
 }
 
 #[test]
@@ -344,7 +309,7 @@ fn attaching_over_a_dead_gate_without_its_record_takes_no_sysctl_for_a_former_on
     fs::remove_file(record(&sandbox)).unwrap();
     fs::remove_file(sandbox.pins().join("link")).unwrap();
     sandbox.attach(&ssh()).detach().unwrap();
-    assert_eq!(open_sysctls(&sandbox), (false, false), "an open door");
+    assert_eq!(sandbox.sysctls(), [false, false], "an open door");
 }
 
 #[test]
@@ -367,7 +332,7 @@ fn who_only_looks_does_not_say_that_the_sysctls_were_closed_when_they_were_not()
     fs::remove_file(sandbox.pins().join("link")).unwrap();
     let error = Gate::inspect(&sandbox.store, &sandbox.netns()).unwrap_err();
     let claims = error.to_string().contains("were set to 0");
-    assert_eq!(claims, open_sysctls(&sandbox) == (false, false), "{error}");
+    assert_eq!(claims, sandbox.sysctls() == [false, false], "{error}");
 }
 
 #[test]
@@ -376,11 +341,11 @@ fn a_namespace_that_got_the_number_of_a_dead_one_does_not_inherit_its_former_sys
     sandbox.set_sysctl("tcp", true);
     drop(sandbox.attach(&ssh()));
     let (old_pins, old_record) = (sandbox.pins(), record(&sandbox));
-    sandbox.move_to_new_namespace();
+    sandbox.move_to_new_netns();
     fs::rename(old_pins, sandbox.pins()).unwrap();
     fs::rename(old_record, record(&sandbox)).unwrap();
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert!(sandbox.open().unwrap().is_none());
     sandbox.attach(&ssh()).detach().unwrap();
-    assert_eq!(open_sysctls(&sandbox), (false, false), "an open door");
+    assert_eq!(sandbox.sysctls(), [false, false], "an open door");
 }

@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
-use common::{Sandbox, detach_link, rule, vrf};
-use vrfgate_ebpf::{Gate, Hits, Mended, Mode, Protocol::Tcp, RuleSet, sk_lookup_programs};
+use common::{Sandbox, rule, vrf};
+use vrfgate_core::{Posture, Protocol::Tcp, RuleSet};
+use vrfgate_ebpf::{Gate, Hits, Repaired, sk_lookup_programs};
+use vrfgate_sandbox::detach_link;
 
 const LO: u32 = 1;
 const LINKS: [&str; 2] = ["link", "guard-link"];
@@ -17,7 +19,7 @@ const LINKS: [&str; 2] = ["link", "guard-link"];
 fn ssh() -> RuleSet {
     vrf(
         LO,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 7022..=7022, &["127.0.0.1"])],
     )
 }
@@ -42,7 +44,7 @@ impl Scene {
     }
 
     fn detach(&self, link: &str) {
-        detach_link(&self.sandbox.pins().join(link));
+        detach_link(&self.sandbox.pins().join(link)).unwrap();
     }
 
     fn connect(&self, port: u16) -> Result<(), ErrorKind> {
@@ -92,7 +94,7 @@ fn either_link_may_be_detached_and_the_other_decides_and_counts() {
         gate.verify().unwrap();
         assert!(scene.sandbox.sysctl("tcp"));
 
-        assert_eq!(gate.keep().unwrap(), [Mended::Link], "{link}");
+        assert_eq!(gate.keep().unwrap(), [Repaired::Link], "{link}");
         assert_eq!(gate.keep().unwrap(), [], "{link}");
         scene.should_be_guarded("mended");
         assert_eq!(counted(&gate), (4, 4), "mended after {link}");
@@ -107,7 +109,7 @@ fn a_gate_that_was_mended_can_lose_the_other_link_too() {
     for link in LINKS.into_iter().chain(LINKS) {
         scene.detach(link);
         scene.should_be_guarded(link);
-        assert_eq!(gate.keep().unwrap(), [Mended::Link], "{link}");
+        assert_eq!(gate.keep().unwrap(), [Repaired::Link], "{link}");
     }
     scene.should_be_guarded("at the end");
 }

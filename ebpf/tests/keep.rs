@@ -1,4 +1,4 @@
-//! A gate that is looked after: what somebody else does to it is put right, and what a gate of a namespace
+//! A gate that is kept: what other programs do to it is repaired, and what a gate of a namespace
 //! that is gone has left is collected.
 
 mod common;
@@ -6,23 +6,20 @@ mod common;
 use std::{
     fs,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
 use aya::{Ebpf, programs::SkLookup};
-use common::{Sandbox, detach_gate, packet, rule, vrf};
-use vrfgate_ebpf::{
-    Fate, Gate, LAYOUT, Mended, Mode, NetnsId, Protocol::Tcp, RuleSet, collect_orphan,
-    collect_orphans,
-};
+use common::{Sandbox, packet, rule, vrf};
+use vrfgate_core::{Posture, Protocol::Tcp, RuleSet};
+use vrfgate_ebpf::{Fate, Gate, LAYOUT, NetnsId, Repaired, collect_orphan, collect_orphans};
+use vrfgate_sandbox::soon;
 
 static ASSIGN: &[u8] = aya::include_bytes_aligned!("../object/assign.bpf.o");
 
 fn ssh() -> RuleSet {
     vrf(
         0,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 22..=22, &["192.0.2.1"])],
     )
 }
@@ -34,7 +31,7 @@ fn knock(gate: &Gate) {
 }
 
 fn record(sandbox: &Sandbox, id: NetnsId) -> PathBuf {
-    sandbox.run_directory().join(format!("{id}.json"))
+    sandbox.run_dir().join(format!("{id}.json"))
 }
 
 fn entries(directory: &Path) -> usize {
@@ -51,11 +48,11 @@ fn pins_that_somebody_removes_are_made_again_with_the_same_rules_and_counters() 
     let events = pins.join(format!("v{LAYOUT}/events"));
     let tracker = root.join(format!("tracker-v{LAYOUT}"));
     for (removed, mended) in [
-        (&root, &[Mended::Pins, Mended::Tracker][..]),
-        (&pins, &[Mended::Pins]),
-        (&pins.join("link"), &[Mended::Pins]),
-        (&events, &[Mended::Pins]),
-        (&tracker, &[Mended::Tracker]),
+        (&root, &[Repaired::Pins, Repaired::Tracker][..]),
+        (&pins, &[Repaired::Pins]),
+        (&pins.join("link"), &[Repaired::Pins]),
+        (&events, &[Repaired::Pins]),
+        (&tracker, &[Repaired::Tracker]),
     ] {
         if removed.is_dir() {
             fs::remove_dir_all(removed).unwrap();
@@ -81,8 +78,8 @@ fn a_record_that_somebody_removes_is_written_again_and_still_knows_the_former_va
     let sandbox = Sandbox::new();
     sandbox.set_sysctl("udp", true);
     let mut gate = sandbox.attach(&ssh());
-    fs::remove_dir_all(sandbox.run_directory()).unwrap();
-    assert_eq!(gate.keep().unwrap(), [Mended::Record]);
+    fs::remove_dir_all(sandbox.run_dir()).unwrap();
+    assert_eq!(gate.keep().unwrap(), [Repaired::Record]);
     drop(gate);
     sandbox.open().unwrap().unwrap().detach().unwrap();
     assert!(sandbox.sysctl("udp"));
@@ -120,23 +117,17 @@ fn what_a_gate_leaves_of_itself_goes_after_its_namespace() {
     let mut sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
     let (id, pins) = (sandbox.netns().id(), sandbox.pins());
-    fs::write(
-        sandbox.run_directory().join(format!("{id}.report.json")),
-        "{}",
-    )
-    .unwrap();
+    fs::write(sandbox.run_dir().join(format!("{id}.report.json")), "{}").unwrap();
     assert_eq!(collect_orphan(&sandbox.store, id).unwrap(), Fate::Alive);
     assert_eq!(collect_orphans(&sandbox.store).unwrap(), []);
     assert!(record(&sandbox, id).exists() && pins.join("link").exists());
 
-    sandbox.move_to_new_namespace();
+    sandbox.move_to_new_netns();
 
-    let end = Instant::now() + Duration::from_mins(1);
-    while collect_orphans(&sandbox.store).unwrap() != [id] {
-        assert!(Instant::now() < end, "the leftovers are not collected");
-        thread::sleep(Duration::from_millis(50));
-    }
-    assert_eq!(entries(&sandbox.run_directory()), 0);
+    soon("the leftovers are collected", || {
+        collect_orphans(&sandbox.store).unwrap() == [id]
+    });
+    assert_eq!(entries(&sandbox.run_dir()), 0);
     assert_eq!(entries(pins.parent().unwrap()), 0);
 }
 
@@ -144,7 +135,7 @@ fn what_a_gate_leaves_of_itself_goes_after_its_namespace() {
 fn a_gate_that_was_only_detached_keeps_what_it_owes_to_its_namespace() {
     let sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
-    detach_gate(&sandbox);
+    sandbox.detach_gate();
     assert_eq!(collect_orphans(&sandbox.store).unwrap(), []);
     assert!(record(&sandbox, sandbox.netns().id()).exists());
 }
@@ -154,7 +145,7 @@ fn what_somebody_looks_after_is_not_collected() {
     let sandbox = Sandbox::new();
     let gate = sandbox.attach(&ssh());
     let id = sandbox.netns().id();
-    detach_gate(&sandbox);
+    sandbox.detach_gate();
     assert_eq!(collect_orphan(&sandbox.store, id).unwrap(), Fate::Alive);
     drop(gate);
 }
@@ -164,7 +155,7 @@ fn leftovers_under_a_number_that_a_new_namespace_has_now_are_collected_too() {
     let mut sandbox = Sandbox::new();
     drop(sandbox.attach(&ssh()));
     let (old_pins, old_record) = (sandbox.pins(), record(&sandbox, sandbox.netns().id()));
-    sandbox.move_to_new_namespace();
+    sandbox.move_to_new_netns();
     let id = sandbox.netns().id();
     fs::rename(old_pins, sandbox.pins()).unwrap();
     fs::rename(old_record, record(&sandbox, id)).unwrap();

@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
-use common::{Sandbox, packet, vrf};
+use common::{Sandbox, packet, vrf, vrfs};
 use socket2::{Domain, Socket, Type};
-use vrfgate_ebpf::{Capacity, Gate, LAYOUT, Mode, Protocol::Tcp, RuleSet, Tracing};
+use vrfgate_core::{Posture, Protocol::Tcp, RuleSet};
+use vrfgate_ebpf::{Capacity, Gate, LAYOUT, Tracing};
 
 /// Ifindex of `lo` in every namespace.
 const LO: u32 = 1;
@@ -46,10 +47,8 @@ fn connect(sandbox: &Sandbox, to: &str) -> Result<(), ErrorKind> {
 
 /// A VRF whose packets are test runs, and `lo` is its only slave.
 fn with_lo_as_slave() -> RuleSet {
-    RuleSet {
-        slaves: [(LO, TEST_RUN)].into(),
-        ..vrf(TEST_RUN, Mode::Enforce, vec![])
-    }
+    let blue = (TEST_RUN, "BLUE", Posture::Enforced, vec![]);
+    vrfs([blue], &[(LO, TEST_RUN)])
 }
 
 fn verdict(gate: &Gate, to: &str) -> u32 {
@@ -74,7 +73,7 @@ fn a_bound_listener_that_was_there_before_the_gate_is_reached_and_an_unbound_one
     let sandbox = Sandbox::new();
     let _bound = listen(&sandbox, Some("lo"), "0.0.0.0:7179");
     let _unbound = listen(&sandbox, None, "0.0.0.0:7180");
-    let _gate = sandbox.attach(&vrf(LO, Mode::Enforce, vec![]));
+    let _gate = sandbox.attach(&vrf(LO, Posture::Enforced, vec![]));
     assert_eq!(connect(&sandbox, "127.0.0.1:7179"), Ok(()));
     assert_eq!(
         connect(&sandbox, "127.0.0.1:7180"),
@@ -85,7 +84,7 @@ fn a_bound_listener_that_was_there_before_the_gate_is_reached_and_an_unbound_one
 #[test]
 fn a_bound_listener_that_comes_and_goes_is_followed() {
     let sandbox = Sandbox::new();
-    let mut gate = sandbox.attach(&vrf(LO, Mode::Enforce, vec![]));
+    let mut gate = sandbox.attach(&vrf(LO, Posture::Enforced, vec![]));
     let bound = [
         listen(&sandbox, Some("lo"), "[::]:7179"),
         listen(&sandbox, Some("lo"), "[::]:7179"),
@@ -115,7 +114,7 @@ fn an_unbound_listener_on_the_address_takes_the_port_from_a_bound_wildcard() {
     let sandbox = Sandbox::new();
     let _bound = listen(&sandbox, Some("lo"), "0.0.0.0:7179");
     let unbound = listen(&sandbox, None, "127.0.0.1:7179");
-    let mut gate = sandbox.attach(&vrf(LO, Mode::Enforce, vec![]));
+    let mut gate = sandbox.attach(&vrf(LO, Posture::Enforced, vec![]));
     assert_eq!(
         connect(&sandbox, "127.0.0.1:7179"),
         Err(ErrorKind::ConnectionRefused)
@@ -151,12 +150,12 @@ fn a_listener_on_a_slave_counts_where_no_unbound_one_could_have_the_packet_inste
 fn a_listener_follows_its_device_into_a_vrf_and_out_of_it() {
     let sandbox = Sandbox::new();
     let _listener = listen(&sandbox, Some("lo"), "0.0.0.0:7179");
-    let no_slave = vrf(TEST_RUN, Mode::Enforce, vec![]);
+    let no_slave = vrf(TEST_RUN, Posture::Enforced, vec![]);
     let mut gate = sandbox.attach(&no_slave);
     assert_eq!(verdict(&gate, "192.0.2.1:7179"), DROP);
-    gate.apply(&with_lo_as_slave()).unwrap();
+    gate.apply(with_lo_as_slave()).unwrap();
     assert_eq!(verdict(&gate, "192.0.2.1:7179"), PASS);
-    gate.apply(&no_slave).unwrap();
+    gate.apply(no_slave.clone()).unwrap();
     assert_eq!(verdict(&gate, "192.0.2.1:7179"), DROP);
 }
 
@@ -164,7 +163,7 @@ fn a_listener_follows_its_device_into_a_vrf_and_out_of_it() {
 fn the_listeners_of_one_namespace_are_none_of_anothers() {
     let (one, other) = (Sandbox::new(), Sandbox::new());
     let _listener = listen(&one, Some("lo"), "0.0.0.0:7179");
-    let rules = vrf(LO, Mode::Enforce, vec![]);
+    let rules = vrf(LO, Posture::Enforced, vec![]);
     // One store, and so one tracker, for both.
     let _gate = one.attach(&rules);
     let gate = Gate::attach(&one.store, other.netns(), &rules, &Capacity::default()).unwrap();
@@ -182,7 +181,7 @@ fn the_listeners_of_one_namespace_are_none_of_anothers() {
 #[test]
 fn a_gate_whose_tracker_somebody_removed_gets_another_and_the_last_gate_takes_it_away() {
     let sandbox = Sandbox::new();
-    let rules = vrf(LO, Mode::Enforce, vec![]);
+    let rules = vrf(LO, Posture::Enforced, vec![]);
     drop(sandbox.attach(&rules));
     let tracker = sandbox.pins().with_file_name(format!("tracker-v{LAYOUT}"));
     std::fs::remove_dir_all(&tracker).unwrap();
@@ -191,7 +190,7 @@ fn a_gate_whose_tracker_somebody_removed_gets_another_and_the_last_gate_takes_it
     assert!(!gate.is_current().unwrap());
     gate.renew().unwrap();
     assert!(gate.is_current().unwrap());
-    gate.apply(&rules).unwrap();
+    gate.apply(rules.clone()).unwrap();
     let _listener = listen(&sandbox, Some("lo"), "0.0.0.0:7179");
     look(&mut gate);
     assert_eq!(connect(&sandbox, "127.0.0.1:7179"), Ok(()));

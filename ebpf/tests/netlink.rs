@@ -12,9 +12,9 @@ use std::{
 
 use common::Sandbox;
 use proptest::prelude::*;
-use vrfgate_ebpf::netlink::{
-    self, Attributes, LinkKind, Message, Messages, Socket, addresses, link, links,
-};
+use vrfgate_core::LinkKind;
+use vrfgate_ebpf::netlink::{self, Attributes, Message, Messages, Socket, addresses, link, links};
+use vrfgate_sandbox::Started;
 
 /// Runs commands of `ip -batch`, whatever becomes of each.
 fn ip(commands: &str) {
@@ -23,7 +23,7 @@ fn ip(commands: &str) {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
+        .started()
         .unwrap();
     std::io::Write::write_all(&mut ip.stdin.take().unwrap(), commands.as_bytes()).unwrap();
     ip.wait().unwrap();
@@ -128,7 +128,7 @@ fn blue() -> Vec<u8> {
     .concat()
 }
 
-fn told(body: &[u8]) -> Message<'_> {
+fn message(body: &[u8]) -> Message<'_> {
     Message {
         kind: 16,
         flags: 0,
@@ -139,7 +139,7 @@ fn told(body: &[u8]) -> Message<'_> {
 
 #[test]
 fn a_vrf_is_read_past_attributes_that_make_no_sense() {
-    let link = link(&told(&blue())).unwrap();
+    let link = link(&message(&blue())).unwrap();
     assert_eq!((link.ifindex, link.name.as_str()), (7, "BLUE"));
     assert_eq!(link.kind, LinkKind::Vrf { table: Some(10) });
     assert!(link.works);
@@ -156,7 +156,7 @@ fn a_vrf_whose_table_cannot_be_read_is_a_vrf_of_an_unknown_table() {
         let mut spoiled = whole.clone();
         spoiled[at] = length;
         assert_eq!(
-            link(&told(&spoiled)).unwrap().kind,
+            link(&message(&spoiled)).unwrap().kind,
             LinkKind::Vrf { table: None },
             "length {length} at {at}"
         );
@@ -178,8 +178,8 @@ proptest! {
         for message in Messages::of(&bytes).flatten() {
             let _ = link(&message);
         }
-        let _ = link(&told(&bytes));
-        walk(told(&bytes).attributes(0), 3);
+        let _ = link(&message(&bytes));
+        walk(message(&bytes).attributes(0), 3);
     }
 
     #[test]
@@ -187,6 +187,6 @@ proptest! {
         let mut bytes = blue();
         let at = at % bytes.len();
         bytes[at] = byte;
-        let _ = link(&told(&bytes));
+        let _ = link(&message(&bytes));
     }
 }

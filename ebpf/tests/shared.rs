@@ -3,19 +3,16 @@
 
 mod common;
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    process::Command,
-};
+use std::net::{SocketAddr, TcpStream};
 
 use common::{Sandbox, vrf};
 use socket2::{Domain, Socket, Type};
-use vrfgate_ebpf::{
-    Capacity, Error, Gate, Mode, RuleSet, SharedPort, SharedPorts, Store, kernel_is_concerned,
-};
+use vrfgate_core::{Posture, RuleSet};
+use vrfgate_ebpf::{Capacity, Error, Gate, SharedPort, SharedPorts, Store, kernel_is_concerned};
+use vrfgate_sandbox::ReallyClosed;
 
 fn rules() -> RuleSet {
-    vrf(0, Mode::Enforce, vec![])
+    vrf(0, Posture::Enforced, vec![])
 }
 
 fn bound(sandbox: &Sandbox, device: Option<&str>, address: &str, listens: bool) -> Socket {
@@ -35,23 +32,20 @@ fn bound(sandbox: &Sandbox, device: Option<&str>, address: &str, listens: bool) 
     sandbox.netns().run(work).unwrap()
 }
 
-fn ip(sandbox: &Sandbox, arguments: &str) {
-    let work = || {
-        let mut ip = Command::new("ip");
-        ip.args(arguments.split(' ')).status().unwrap()
-    };
-    assert!(sandbox.netns().run(work).unwrap().success(), "{arguments}");
-}
-
 /// Sockets that are bound to a device which is gone.
 fn orphans(sandbox: &Sandbox, sockets: &[(&str, bool)]) -> Vec<Socket> {
-    ip(sandbox, "link add gone type veth peer name peer");
+    sandbox.ip("link add gone type veth peer name peer");
     let made = sockets
         .iter()
         .map(|(address, listens)| bound(sandbox, Some("gone"), address, *listens))
         .collect();
-    ip(sandbox, "link del gone");
+    sandbox.ip("link del gone");
     made
+}
+
+/// Closes them also for the children that are being started beside this test.
+fn close<T>(sockets: T) {
+    drop((sockets, ReallyClosed));
 }
 
 #[track_caller]
@@ -91,7 +85,7 @@ fn attaching_is_refused_while_ports_are_shared_and_changes_nothing() {
     assert!(!sandbox.sysctl("tcp"));
     assert!(!sandbox.pins().exists());
     assert!(sandbox.open().unwrap().is_none());
-    drop(of_vrf);
+    close(of_vrf);
     sandbox.attach(&rules());
     assert!(sandbox.sysctl("tcp"));
 }
@@ -102,14 +96,13 @@ fn a_connection_that_is_left_of_an_unbound_listener_shares_its_port() {
         return;
     }
     let sandbox = Sandbox::new();
-    ip(&sandbox, "link set lo up");
     let listener = bound(&sandbox, None, "127.0.0.1:22", true);
     let client = sandbox
         .netns()
         .run(|| TcpStream::connect("127.0.0.1:22"))
         .unwrap();
     let (accepted, _) = listener.accept().unwrap();
-    drop(listener);
+    close(listener);
     let _of_vrf = orphans(&sandbox, &[("127.0.0.1:22", true)]);
 
     let shared = in_the_way(sandbox.try_attach(&rules()));
@@ -157,11 +150,11 @@ fn a_gate_stays_while_sockets_that_came_after_it_share_a_port() {
     assert!(sandbox.sysctl("tcp"));
     let mut gate = sandbox.open().unwrap().unwrap();
     // Something else throws the switch: those two are used to 1.
-    gate.apply(&rules()).unwrap();
+    gate.apply(rules()).unwrap();
     sandbox.set_sysctl("tcp", false);
     assert_eq!(gate.keep().unwrap().len(), 1);
     assert!(sandbox.sysctl("tcp"));
-    drop(of_vrf);
+    close(of_vrf);
     gate.detach().unwrap();
     assert!(!sandbox.sysctl("tcp"));
 }
@@ -178,12 +171,12 @@ fn a_switch_that_something_else_throws_is_not_thrown_back_for_sockets_from_meanw
     let of_vrf = orphans(&sandbox, &[("0.0.0.0:22", true)]);
 
     in_the_way(gate.keep());
-    in_the_way(gate.apply(&rules()));
+    in_the_way(gate.apply(rules()));
     in_the_way(gate.keep());
     assert!(!sandbox.sysctl("tcp"));
 
-    drop(of_vrf);
-    gate.apply(&rules()).unwrap();
+    close(of_vrf);
+    gate.apply(rules()).unwrap();
     assert!(sandbox.sysctl("tcp"));
 }
 
@@ -194,7 +187,7 @@ fn a_door_that_nobody_guards_is_closed_whatever_is_shared() {
     let _unbound = bound(&sandbox, None, "0.0.0.0:22", true);
     let _of_vrf = orphans(&sandbox, &[("0.0.0.0:22", true)]);
     drop(gate);
-    let elsewhere = Store::new("/sys/fs/bpf/nowhere", sandbox.run_directory());
+    let elsewhere = Store::new("/sys/fs/bpf/nowhere", sandbox.run_dir());
 
     Gate::may_clean_up(&elsewhere, &sandbox.netns(), SharedPorts::Refuse).unwrap();
     assert!(Gate::clean_up(&elsewhere, &sandbox.netns(), SharedPorts::Refuse).unwrap());

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use common::{Sandbox, from_sources, packet, rule, vrf};
-use vrfgate_ebpf::{
-    Changes, Gate, Hits, Mode,
+use common::{Sandbox, from_sources, packet, rule, vrfs};
+use vrfgate_core::{
+    Posture,
     Protocol::{Tcp, Udp},
-    RuleSet, Vrf,
+    RuleSet,
 };
+use vrfgate_ebpf::{Changes, Gate, Hits};
 
 /// The ifindex that the kernel has for the packet of a test run.
 const SLAVE: u32 = 0;
@@ -26,22 +27,20 @@ const PASS: u32 = 1;
 const DROP: u32 = 0;
 
 /// BLUE opens TCP port 22 and RED opens TCP port 80, each to some clients.
-fn two_vrfs(mode: Mode, slaves: &[(u32, u32)]) -> RuleSet {
+fn two_vrfs(posture: Posture, slaves: &[(u32, u32)]) -> RuleSet {
     let listed = |name, port| {
         from_sources(
             rule(name, Tcp, port..=port, &["192.0.2.1", "2001:db8::1"]),
             &["10.0.0.0/24", "2001:db8:a::/64"],
         )
     };
-    let mut set = vrf(BLUE, mode, vec![listed("ssh", 22)]);
-    let red = Vrf {
-        name: "RED".into(),
-        mode,
-        rules: vec![listed("web", 80)],
-    };
-    set.vrfs.insert(RED, red);
-    set.slaves.extend(slaves.iter().copied());
-    set
+    vrfs(
+        [
+            (BLUE, "BLUE", posture, vec![listed("ssh", 22)]),
+            (RED, "RED", posture, vec![listed("web", 80)]),
+        ],
+        slaves,
+    )
 }
 
 fn verdict(gate: &Gate, to: &str, from: &str) -> u32 {
@@ -59,7 +58,7 @@ fn open_ports(gate: &Gate) -> Vec<u16> {
 #[test]
 fn an_ipv4_packet_that_shows_a_slave_is_decided_as_one_of_its_vrf() {
     let sandbox = Sandbox::new();
-    let gate = sandbox.attach(&two_vrfs(Mode::Enforce, &[(SLAVE, BLUE)]));
+    let gate = sandbox.attach(&two_vrfs(Posture::Enforced, &[(SLAVE, BLUE)]));
     for (to, from, expected) in [
         ("192.0.2.1:22", "10.0.0.1:40000", PASS),
         ("192.0.2.1:22", "10.0.9.1:40000", DROP),
@@ -94,7 +93,7 @@ fn an_ipv4_packet_that_shows_a_slave_is_decided_as_one_of_its_vrf() {
 #[test]
 fn an_ipv6_packet_that_shows_a_slave_did_not_come_through_the_vrf() {
     let sandbox = Sandbox::new();
-    let gate = sandbox.attach(&two_vrfs(Mode::Enforce, &[(SLAVE, BLUE)]));
+    let gate = sandbox.attach(&two_vrfs(Posture::Enforced, &[(SLAVE, BLUE)]));
     assert_eq!(
         verdict(&gate, "[fe80::1]:80", "[fe80::1]:40000"),
         PASS,
@@ -107,7 +106,7 @@ fn an_ipv6_packet_that_shows_a_slave_did_not_come_through_the_vrf() {
 #[test]
 fn an_audited_vrf_audits_what_comes_through_its_slaves() {
     let sandbox = Sandbox::new();
-    let gate = sandbox.attach(&two_vrfs(Mode::Audit, &[(SLAVE, RED)]));
+    let gate = sandbox.attach(&two_vrfs(Posture::Audited, &[(SLAVE, RED)]));
     assert_eq!(verdict(&gate, "192.0.2.1:22", "10.0.0.1:40000"), PASS);
     assert_eq!(gate.status().unwrap().vrfs[1].hits.would_refuse, 1);
 }
@@ -117,7 +116,7 @@ fn a_slave_of_a_vrf_that_is_as_before_is_as_before() {
     for was_open in [false, true] {
         let sandbox = Sandbox::new();
         sandbox.set_sysctl("tcp", was_open);
-        let gate = sandbox.attach(&two_vrfs(Mode::AsBefore, &[(SLAVE, RED)]));
+        let gate = sandbox.attach(&two_vrfs(Posture::AsBefore, &[(SLAVE, RED)]));
         let expected = if was_open { PASS } else { DROP };
         assert_eq!(verdict(&gate, "192.0.2.1:22", "10.0.0.1:40000"), expected);
     }
@@ -126,7 +125,7 @@ fn a_slave_of_a_vrf_that_is_as_before_is_as_before() {
 #[test]
 fn enslaving_moving_and_releasing_are_followed() {
     let sandbox = Sandbox::new();
-    let set = |slaves| two_vrfs(Mode::Enforce, slaves);
+    let set = |slaves| two_vrfs(Posture::Enforced, slaves);
     let mut gate = sandbox.attach(&set(&[]));
     let in_blue = [(SLAVE, BLUE), (5, BLUE)];
     let in_red = [(SLAVE, RED), (6, BLUE)];
@@ -144,43 +143,45 @@ fn enslaving_moving_and_releasing_are_followed() {
                 drop(gate);
                 gate = sandbox.open().unwrap().unwrap();
             }
-            let changes = gate.apply(&set(slaves)).unwrap();
+            let changes = gate.apply(set(slaves)).unwrap();
             assert_ne!(changes, Changes::default());
             assert_eq!(open_ports(&gate), open, "{slaves:?}");
-            assert_eq!(gate.apply(&set(slaves)).unwrap(), Changes::default());
+            assert_eq!(gate.apply(set(slaves)).unwrap(), Changes::default());
         }
-        gate.apply(&set(&[])).unwrap();
+        gate.apply(set(&[])).unwrap();
     }
     drop(gate);
     let mut reader = sandbox.open().unwrap().unwrap();
-    assert_eq!(reader.apply(&set(&[])).unwrap(), Changes::default());
+    assert_eq!(reader.apply(set(&[])).unwrap(), Changes::default());
 }
 
 /// Ifindexes that are equal modulo 65,536 share the bit that says whether to look further.
 #[test]
 fn a_slave_stays_closed_when_a_device_whose_ifindex_is_65536_higher_comes_and_goes() {
     let sandbox = Sandbox::new();
-    let set = |slaves| two_vrfs(Mode::Enforce, slaves);
+    let set = |slaves| two_vrfs(Posture::Enforced, slaves);
     let alone = [(SLAVE, BLUE)];
     let mut gate = sandbox.attach(&set(&alone));
     for slaves in [&[(SLAVE, BLUE), (1 << 16, RED)], alone.as_slice()] {
-        gate.apply(&set(slaves)).unwrap();
+        gate.apply(set(slaves)).unwrap();
         assert_eq!(open_ports(&gate), [22], "{slaves:?}");
     }
-    gate.apply(&set(&[(1 << 16, RED)])).unwrap();
+    gate.apply(set(&[(1 << 16, RED)])).unwrap();
     assert_eq!(open_ports(&gate), [22, 80]);
 }
 
 #[test]
 fn a_slave_of_a_vrf_that_is_not_gated_is_not_gated() {
     let sandbox = Sandbox::new();
-    let mut gate = sandbox.attach(&two_vrfs(Mode::Enforce, &[(SLAVE, 99)]));
+    let mut gate = sandbox.attach(&two_vrfs(Posture::Enforced, &[(SLAVE, 99)]));
     assert_eq!(open_ports(&gate), [22, 80]);
-    let mut without_blue = two_vrfs(Mode::Enforce, &[(SLAVE, BLUE)]);
-    gate.apply(&without_blue).unwrap();
+    let both = two_vrfs(Posture::Enforced, &[(SLAVE, BLUE)]);
+    gate.apply(both.clone()).unwrap();
     assert_eq!(open_ports(&gate), [22]);
-    without_blue.vrfs.remove(&BLUE);
-    gate.apply(&without_blue).unwrap();
+    let mut without_blue = both.vrfs().clone();
+    without_blue.remove(&BLUE);
+    let without_blue = RuleSet::new(without_blue, both.slaves().clone());
+    gate.apply(without_blue.unwrap()).unwrap();
     assert_eq!(open_ports(&gate), [22, 80]);
 }
 
@@ -192,16 +193,16 @@ fn thousands_of_slaves_are_gated_and_too_many_are_refused_with_what_was_in_force
     let all = |last: u32| -> RuleSet {
         let slaves: Vec<_> = (100..100 + last).map(|slave| (slave, BLUE)).collect();
         two_vrfs(
-            Mode::Enforce,
+            Posture::Enforced,
             &[slaves.as_slice(), &[(SLAVE, RED)]].concat(),
         )
     };
     let mut gate = sandbox.attach(&all(MANY));
     assert_eq!(gate.status().unwrap().vrfs[0].slaves.len(), MANY as usize);
-    let changes = gate.apply(&all(MANY + 1)).unwrap();
+    let changes = gate.apply(all(MANY + 1)).unwrap();
     assert_eq!((changes.written, changes.removed), (1, 0));
 
-    let refused = gate.apply(&all(65_536)).unwrap_err().to_string();
+    let refused = gate.apply(all(65_536)).unwrap_err().to_string();
     assert!(
         refused.contains("65537 devices are slaves of VRFs, and a gate can know 65536"),
         "{refused}"
@@ -220,9 +221,9 @@ fn a_local_client_reaches_what_is_listed_for_the_vrf_and_nothing_else() {
     let _listeners =
         ["127.0.0.1:7022", "127.0.0.1:7080", "[::1]:7080"].map(|on| listen(on).unwrap());
     let ssh = rule("ssh", Tcp, 7022..=7022, &["127.0.0.1"]);
-    let set = |slaves: &[(u32, u32)]| RuleSet {
-        slaves: slaves.iter().copied().collect(),
-        ..vrf(BLUE, Mode::Enforce, vec![ssh.clone()])
+    let set = |slaves: &[(u32, u32)]| {
+        let blue = (BLUE, "BLUE", Posture::Enforced, vec![ssh.clone()]);
+        vrfs([blue], slaves)
     };
     let mut gate = sandbox.attach(&set(&[]));
     let connect = |to: &str| {
@@ -239,7 +240,7 @@ fn a_local_client_reaches_what_is_listed_for_the_vrf_and_nothing_else() {
         (&[(LO, BLUE)], refused),
         (&[], Ok(())),
     ] {
-        gate.apply(&set(slaves)).unwrap();
+        gate.apply(set(slaves)).unwrap();
         assert_eq!(connect("127.0.0.1:7022"), Ok(()), "{slaves:?}");
         assert_eq!(connect("127.0.0.1:7080"), unlisted, "{slaves:?}");
         assert_eq!(connect("[::1]:7080"), Ok(()), "{slaves:?}");

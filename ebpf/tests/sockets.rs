@@ -1,4 +1,4 @@
-//! What `sock_diag` tells of a namespace's sockets.
+//! What `sock_diag` reports of a namespace's sockets.
 
 mod common;
 
@@ -10,7 +10,8 @@ use std::{
 
 use common::Sandbox;
 use socket2::{Domain, Socket, Type};
-use vrfgate_ebpf::{OpenSocket, Protocol, open_sockets};
+use vrfgate_core::Protocol;
+use vrfgate_ebpf::{OpenSocket, open_sockets};
 
 fn bound(address: &str, kind: Type, options: impl FnOnce(&Socket) -> io::Result<()>) -> Socket {
     let address: SocketAddr = address.parse().unwrap();

@@ -12,8 +12,8 @@ use std::{
 };
 
 use common::{Sandbox, from_sources, rule, vrf};
-use vrfgate_ebpf::{
-    Mode,
+use vrfgate_core::{
+    Posture,
     Protocol::{Tcp, Udp},
     RuleSet,
 };
@@ -43,7 +43,7 @@ fn a_listed_listener_is_reached_and_its_neighbour_looks_like_a_closed_port() {
     let unlisted = listen(&sandbox, "[::]:7080");
     let _gate = sandbox.attach(&vrf(
         LO,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 7022..=7022, &["127.0.0.1", "::1"])],
     ));
     for host in ["127.0.0.1", "[::1]"] {
@@ -75,7 +75,7 @@ fn an_established_connection_survives_every_change_of_rules_and_the_end_of_the_g
     let listener = listen(&sandbox, "127.0.0.1:7022");
     let open = vrf(
         LO,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 7022..=7022, &["127.0.0.1"])],
     );
     let mut gate = sandbox.attach(&open);
@@ -90,7 +90,7 @@ fn an_established_connection_survives_every_change_of_rules_and_the_end_of_the_g
     };
 
     talk("with the rule");
-    gate.apply(&vrf(LO, Mode::Enforce, vec![])).unwrap();
+    gate.apply(vrf(LO, Posture::Enforced, vec![])).unwrap();
     talk("without the rule");
     drop(gate);
     talk("without a process that holds the gate");
@@ -113,7 +113,7 @@ fn an_unlisted_datagram_gets_an_icmp_error_and_a_listed_one_an_answer() {
         .unwrap();
     // Connected on one side only: the answer to a connected client never runs the gate.
     client.connect("127.0.0.1:7053").unwrap();
-    let mut gate = sandbox.attach(&vrf(LO, Mode::Enforce, vec![]));
+    let mut gate = sandbox.attach(&vrf(LO, Posture::Enforced, vec![]));
 
     client.send(b"question").unwrap();
     let mut buffer = [0; 16];
@@ -122,9 +122,9 @@ fn an_unlisted_datagram_gets_an_icmp_error_and_a_listed_one_an_answer() {
         ErrorKind::ConnectionRefused
     );
 
-    gate.apply(&vrf(
+    gate.apply(vrf(
         LO,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("dns", Udp, 7053..=7053, &["127.0.0.1"])],
     ))
     .unwrap();
@@ -139,7 +139,7 @@ fn the_vrf_of_an_event_is_the_device_the_packet_came_through() {
     let sandbox = Sandbox::new();
     let gate = sandbox.attach(&vrf(
         LO,
-        Mode::Enforce,
+        Posture::Enforced,
         vec![rule("ssh", Tcp, 7022..=7022, &["127.0.0.1"])],
     ));
     connect(&sandbox, "127.0.0.1:7080".parse().unwrap()).unwrap_err();
@@ -157,7 +157,7 @@ fn wide(name: &str, port: u16, end: u16, source: &str) -> RuleSet {
     addresses.push("127.0.0.1".into());
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let rule = from_sources(rule(name, Tcp, port..=end, &addresses), &[source]);
-    vrf(LO, Mode::Enforce, vec![rule])
+    vrf(LO, Posture::Enforced, vec![rule])
 }
 
 /// Connects to port 7022 again and again while `change` goes on. Says how often it got in and how often not.
@@ -207,7 +207,7 @@ fn a_client_that_old_and_new_rules_allow_is_let_in_while_they_change() {
     let mut gate = sandbox.attach(&sets[0]);
     let (passed, refused) = connect_during(&sandbox, || {
         for set in sets.iter().cycle().take(45) {
-            gate.apply(set).unwrap();
+            gate.apply(set.clone()).unwrap();
         }
     });
     assert_eq!(refused, 0, "of {passed} connections");
@@ -225,13 +225,13 @@ fn a_client_that_neither_old_nor_new_rules_allow_is_refused_while_they_change() 
             for set in [&elsewhere, &others] {
                 if lose_record {
                     gate = None;
-                    for entry in std::fs::read_dir(sandbox.run_directory()).unwrap() {
+                    for entry in std::fs::read_dir(sandbox.run_dir()).unwrap() {
                         std::fs::remove_file(entry.unwrap().path()).unwrap();
                     }
                 }
                 let held = gate.take();
                 let mut held = held.unwrap_or_else(|| sandbox.open().unwrap().unwrap());
-                held.apply(set).unwrap();
+                held.apply(set.clone()).unwrap();
                 gate = Some(held);
             }
         }

@@ -4,8 +4,9 @@ mod common;
 
 use std::time::{Duration, SystemTime};
 
-use common::{Sandbox, from_sources, packet, rule, vrf};
-use vrfgate_ebpf::{Decision, Decisions, Gate, Mode, Protocol::Tcp, RuleSet};
+use common::{Sandbox, from_sources, packet, rule, vrf, vrfs};
+use vrfgate_core::{Posture, Protocol::Tcp, RuleSet};
+use vrfgate_ebpf::{Decision, Decisions, Gate};
 
 /// A packet from 11.0.0.2 for a port of 192.0.2.1.
 fn knock(gate: &Gate, port: u16) {
@@ -28,9 +29,9 @@ fn ports(decisions: &[Decision]) -> Vec<u16> {
 }
 
 /// The kernel takes no interface number for a test packet: VRF 0 it is.
-fn ssh_for(client: &str, mode: Mode) -> RuleSet {
+fn ssh_for(client: &str, posture: Posture) -> RuleSet {
     let ssh = rule("ssh", Tcp, 22..=22, &["192.0.2.1"]);
-    vrf(0, mode, vec![from_sources(ssh, &[client])])
+    vrf(0, posture, vec![from_sources(ssh, &[client])])
 }
 
 #[test]
@@ -41,8 +42,8 @@ fn a_namespace_without_a_gate_has_no_decisions() {
 }
 
 #[test]
-fn a_decision_is_told_once_with_names_and_the_time_of_day() {
-    for (mode, refused) in [(Mode::Enforce, true), (Mode::Audit, false)] {
+fn a_decision_is_reported_once_with_names_and_the_time_of_day() {
+    for (mode, refused) in [(Posture::Enforced, true), (Posture::Audited, false)] {
         let sandbox = Sandbox::new();
         let gate = sandbox.attach(&ssh_for("10.0.0.0/8", mode));
         let mut decisions = watch(&sandbox);
@@ -50,8 +51,8 @@ fn a_decision_is_told_once_with_names_and_the_time_of_day() {
         knock(&gate, 22);
         knock(&gate, 80);
 
-        let told = decisions.take().unwrap();
-        assert_eq!(ports(&told), [22, 80]);
+        let reported = decisions.take().unwrap();
+        assert_eq!(ports(&reported), [22, 80]);
         let Decision {
             time,
             vrf,
@@ -59,17 +60,17 @@ fn a_decision_is_told_once_with_names_and_the_time_of_day() {
             protocol,
             from,
             to: _,
-            refused: told_refused,
-        } = &told[0];
+            refused: reported_refused,
+        } = &reported[0];
         assert_eq!(
-            (vrf.as_str(), rule.as_deref(), *protocol, *told_refused),
+            (vrf.as_str(), rule.as_deref(), *protocol, *reported_refused),
             ("BLUE", Some("ssh"), Tcp, refused)
         );
         assert_eq!(*from, "11.0.0.2:4000".parse().unwrap());
         // Two clocks, read one after the other.
         let tolerance = Duration::from_secs(5);
         assert!(*time > before - tolerance && *time < SystemTime::now() + tolerance);
-        assert_eq!(told[1].rule, None);
+        assert_eq!(reported[1].rule, None);
         assert!(decisions.take().unwrap().is_empty());
     }
 }
@@ -77,37 +78,35 @@ fn a_decision_is_told_once_with_names_and_the_time_of_day() {
 #[test]
 fn names_are_those_of_the_rules_in_force() {
     let sandbox = Sandbox::new();
-    let mut gate = sandbox.attach(&ssh_for("10.0.0.0/8", Mode::Enforce));
+    let mut gate = sandbox.attach(&ssh_for("10.0.0.0/8", Posture::Enforced));
     let mut decisions = watch(&sandbox);
-    let mut rules = ssh_for("10.0.0.0/8", Mode::Enforce);
-    for vrf in rules.vrfs.values_mut() {
-        "RED".clone_into(&mut vrf.name);
-        "login".clone_into(&mut vrf.rules[0].name);
-    }
-    gate.apply(&rules).unwrap();
+    let login = rule("login", Tcp, 22..=22, &["192.0.2.1"]);
+    let login = vec![from_sources(login, &["10.0.0.0/8"])];
+    gate.apply(vrfs([(0, "RED", Posture::Enforced, login)], &[]))
+        .unwrap();
     knock(&gate, 22);
 
-    let told = decisions.take().unwrap();
-    assert_eq!(told[0].vrf, "RED");
-    assert_eq!(told[0].rule.as_deref(), Some("login"));
+    let reported = decisions.take().unwrap();
+    assert_eq!(reported[0].vrf, "RED");
+    assert_eq!(reported[0].rule.as_deref(), Some("login"));
 }
 
 #[test]
 fn an_onlooker_goes_over_to_a_gate_that_is_made_anew() {
     let sandbox = Sandbox::new();
-    let gate = sandbox.attach(&ssh_for("10.0.0.0/8", Mode::Enforce));
+    let gate = sandbox.attach(&ssh_for("10.0.0.0/8", Posture::Enforced));
     let mut decisions = watch(&sandbox);
     knock(&gate, 1);
     gate.detach().unwrap();
     assert_eq!(ports(&decisions.take().unwrap()), [1]);
 
-    let mut gate = sandbox.attach(&ssh_for("10.0.0.0/8", Mode::Enforce));
+    let mut gate = sandbox.attach(&ssh_for("10.0.0.0/8", Posture::Enforced));
     knock(&gate, 2);
     assert_eq!(ports(&decisions.take().unwrap()), [2]);
 
     gate.renew().unwrap();
     knock(&gate, 3);
-    let told = decisions.take().unwrap();
-    assert_eq!(ports(&told), [3]);
-    assert_eq!(told[0].vrf, "BLUE");
+    let reported = decisions.take().unwrap();
+    assert_eq!(ports(&reported), [3]);
+    assert_eq!(reported[0].vrf, "BLUE");
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes the Debian package, for machines without Kubernetes, by debhelper. Prints one line:
+# Makes the Debian package, for machines without Kubernetes, with debhelper. Prints one line:
 #
 #   deb.sh [--arch amd64|arm64] [--version VERSION]
 #
@@ -16,14 +16,14 @@ source_date
 "$tools/packages.sh" deb
 programs=$("$here/programs.sh" --arch "$arch" --version "$version")
 programs=${programs#PROGRAMS=}
-# Manual pages and completions are what the program itself says: one that runs here.
+# The program itself prints manual pages and completions, so it must be one that runs here.
 native=$programs
 if [ "$arch" != "$(dpkg --print-architecture)" ]; then
     native=$("$here/programs.sh" --version "$version")
     native=${native#PROGRAMS=}
 fi
 
-# A pre-release is older than its release, which is what `~` means to dpkg.
+# A pre-release is older than its release, which dpkg expresses by `~`.
 deb_version=${version/-/\~}
 deb=$target_dir/debian/vrfgate_${deb_version}_$arch.deb
 work=$(mktemp -d)
@@ -31,7 +31,7 @@ trap 'rm -rf "$work"' EXIT
 tree=$work/vrfgate
 
 mkdir -p "$tree"/{cni,completions}
-cp -r "$here/debian" "$root/README.md" "$root/SECURITY.md" "$root/CHANGELOG.md" "$tree/"
+cp -r "$here/debian" "$root/README.md" "$root/SECURITY.md" "$root/CHANGELOG.md" "$root/docs" "$tree/"
 mv "$tree/debian/blue.yaml.example" "$tree/"
 cp "$root/operator/systemd/vrfgate.service" "$tree/debian/vrfgate.service"
 cp "$root/operator/systemd/vrfgate-prepare.service" "$tree/debian/vrfgate.vrfgate-prepare.service"
@@ -50,7 +50,7 @@ vrfgate ($deb_version) unstable; urgency=medium
  -- $(sed -n 's/^Maintainer: //p' "$here/debian/control")  $(LC_ALL=C date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")
 CHANGELOG
 
-# -d: what it is built with was seen to above, and nothing is compiled.
+# -d: the build dependencies are installed above, and nothing is compiled.
 (cd "$tree" && quietly dpkg-buildpackage --build=binary --host-arch "$arch" -d --unsigned-source --unsigned-changes) ||
     die "could not make the package"
 mkdir -p "${deb%/*}"

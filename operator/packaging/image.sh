@@ -7,7 +7,7 @@
 #
 #   ctr images import PATH;  podman load -i PATH;  skopeo copy oci-archive:PATH docker://…
 #
-# `FROM scratch`: the two programs, and the licences of all that is in them. The same sources give the same bytes.
+# `FROM scratch`: the two programs, and the licences of everything in them. The same sources give the same bytes.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -34,14 +34,14 @@ reproducible_tar "$work/root" "$work/layer.tar"
 
 created=$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 revision=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)
-# A build tag is no part of a tag of an image: `+` may not be in one.
+# An image's tag can't contain the `+` of a version's build metadata.
 tag=${version//+/_}
 layout=$work/layout
 umoci init --layout "$layout"
 umoci new --image "$layout:$tag"
 umoci raw add-layer --image "$layout:$tag" --history.created "$created" \
     --history.created_by "${0##*/}" "$work/layer.tar"
-# Nobody, as the controller runs; the agent's pod says root.
+# As nobody, which suits the controller; the agent's pod sets root.
 umoci config --image "$layout:$tag" --no-history --created "$created" --os linux --architecture "$arch" \
     --author 'The vrfgate authors' --config.user 65534:65534 --config.entrypoint /vrfgate \
     --config.label org.opencontainers.image.title=vrfgate \
@@ -54,7 +54,7 @@ umoci config --image "$layout:$tag" --no-history --created "$created" --os linux
     --config.label 'org.opencontainers.image.licenses=(MIT OR Apache-2.0) AND (MIT OR GPL-2.0-only)'
 umoci gc --layout "$layout"
 
-# containerd and Docker take the whole name from here; a layout itself knows tags only.
+# containerd and Docker take the whole name from here; an OCI layout itself has only tags.
 jq --compact-output --sort-keys --arg name "$repository:$tag" \
     '.manifests[].annotations["io.containerd.image.name"] = $name' "$layout/index.json" >"$work/index.json"
 mv "$work/index.json" "$layout/index.json"

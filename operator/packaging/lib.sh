@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts here have in common. Sourced, never run.
+# Shared parts of the scripts here. Sourced, never run.
 
 packaging=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 root=$(readlink -f "$packaging/../..")
@@ -11,7 +11,7 @@ target_dir=$(readlink -m "${CARGO_TARGET_DIR:-$root/target}")
 
 own_version=$(sed -nE '/^\[workspace\.package\]/,/^$/ s/^version = "(.*)"$/\1/p' "$root/Cargo.toml")
 
-# --arch and --version, which all of them take.
+# --arch and --version, which all of these scripts take.
 parse_options() {
     arch=$(dpkg --print-architecture) version=$own_version
     while [ $# != 0 ]; do
@@ -27,7 +27,7 @@ parse_options() {
         die "--version $version: a semantic version, such as 0.2.0"
 }
 
-# An architecture of Debian's, as Rust names it.
+# Rust's name for one of Debian's architectures.
 rust_target() {
     case $1 in
     amd64) echo x86_64-unknown-linux-gnu ;;
@@ -35,13 +35,13 @@ rust_target() {
     esac
 }
 
-# Time stamps of what is made: the last commit's, unless somebody says otherwise (reproducible-builds.org).
+# The time stamp of all artefacts: the last commit's, unless it is set (reproducible-builds.org).
 source_date() {
     SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
     export SOURCE_DATE_EPOCH
 }
 
-# Packs what is in a directory in one order, with one owner and one time.
+# Packs a directory in a fixed order, with one owner and one time.
 reproducible_tar() {
     find "$1" -type d -exec chmod 755 {} + && find "$1" -type f -perm /111 -exec chmod 755 {} + &&
         find "$1" -type f ! -perm /111 -exec chmod 644 {} +

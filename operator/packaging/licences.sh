@@ -1,7 +1,7 @@
 #!/bin/bash
-# Writes the licences of everything that is linked into the programs, each text once, with those it is of.
+# Writes the licences of everything that is linked into the programs, each text once, with the packages it belongs to.
 #
-#   licences.sh TARGET >FILE      TARGET as Rust names it
+#   licences.sh TARGET >FILE      TARGET: Rust's name
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$root"
 
-# Of all packages in the lock file, those that are linked in: no tools of the build, no tests.
+# Of all packages in the lock file, those that are linked in: no build tools, no tests.
 cargo tree --quiet --locked --package vrfgate-operator --package vrfgate-cni --edges normal --target "$1" \
     --prefix none --format '{p}' | sed -nE 's/^([^ ]+) v([^ ]+).*/\1 \2/p' | sort -u >"$work/linked"
 cargo metadata --quiet --locked --format-version 1 --filter-platform "$1" |

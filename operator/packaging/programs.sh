@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the programs that are handed out, `vrfgate` and `vrfgate-cni`: static, small, the same bytes wherever they are
-# built by the same compiler. Image and Debian package hold the very same ones. Prints one line, for `eval` or make:
+# Builds the released programs, `vrfgate` and `vrfgate-cni`: static, small, and the same bytes wherever the same compiler
+# builds them. Image and Debian package hold the same files. Prints one line, for `eval` or make:
 #
 #   programs.sh [--arch amd64|arm64] [--version VERSION]
 #
@@ -8,7 +8,7 @@
 #
 # VRFGATE_PROFILE=unpacked builds them quickly, for tests.
 #
-# Another --version than Cargo.toml's makes the programs of this tree with that version in them, for tests of upgrades.
+# With another --version than Cargo.toml's, the programs of this tree report that version, for tests of upgrades.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -21,7 +21,7 @@ target=$(rust_target "$arch")
 built=$target_dir/packaging/$version-$arch/programs
 profile=${VRFGATE_PROFILE:-dist}
 
-# Sources of another version: a copy, in which nothing but the version differs.
+# Another version is built from a copy of the sources, in which only the version differs.
 tree=$root
 if [ "$version" != "$own_version" ]; then
     tree=$target_dir/packaging/$version-source
@@ -41,13 +41,13 @@ if [ "$arch" != "$(dpkg --print-architecture)" ]; then
     [ -z "$ARM64_SYSROOT" ] || flags=" --sysroot=$ARM64_SYSROOT"
 fi
 
-# glibc, because Rust's musl target is not everywhere; and no path of the machine that builds goes in. Both flags
-# are the same for every version, so that what the programs are made of is built once.
+# glibc, because Rust's musl target is not everywhere; and no path of the build machine gets in. Both flags are the same
+# for every version, so that dependencies are built once.
 flags="-C target-feature=+crt-static$flags \
 --remap-path-prefix=$root=/vrfgate --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-# Where a test that cargo runs calls this, cargo has said of that test what some dependencies would be built anew for.
+# If a test calls this, cargo has set variables about that test, for which it would rebuild some dependencies.
 unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}"
-# Without SOURCE_DATE_EPOCH, which C code of dependencies would be built anew for with every commit, to the same bytes.
+# Without SOURCE_DATE_EPOCH, for which cargo would rebuild C code of dependencies with every commit, to the same bytes.
 (cd "$tree" && env -u SOURCE_DATE_EPOCH "${toolchain[@]}" RUSTFLAGS="$flags" cargo build --quiet --locked --profile "$profile" --target "$target" --target-dir "$target_dir" \
     -p vrfgate-operator -p vrfgate-cni --bins) >&2 || die "could not build the programs for $target"
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Writes what each program is made of, as CycloneDX JSON, beside image and package. Prints a line for each:
+# Writes the parts of each program, as CycloneDX JSON. Prints a line for each:
 #
 #   sbom.sh [--arch amd64|arm64]
 #
@@ -10,13 +10,13 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
 parse_options "$@"
-[ "$version" = "$own_version" ] || die "--version: what this tree has is version $own_version"
+[ "$version" = "$own_version" ] || die "--version: this tree is version $own_version"
 source_date
 "$tools/packages.sh" build image
 cyclonedx=$("$tools/cargo-cyclonedx.sh")
 cyclonedx=${cyclonedx#CARGO_CYCLONEDX=}
 
-# It writes beside each manifest: into a copy, then.
+# The tool writes beside each manifest, so it gets a copy.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 (cd "$root" && tar -cf - Cargo.toml Cargo.lock cni e2e ebpf operator) | tar -C "$work" -xf -
@@ -25,7 +25,7 @@ mkdir -p "$target_dir/sbom"
     --no-build-deps --target "$(rust_target "$arch")") || die "could not write the SBOM"
 for program in operator/vrfgate cni/vrfgate-cni; do
     sbom=$target_dir/sbom/${program#*/}-$version-$arch.cdx.json
-    # Neither the number nor the paths of this one run.
+    # Without the serial number and the paths of this run.
     jq --sort-keys --arg work "file://$work" 'del(.serialNumber) | walk(if type == "string" then
         gsub($work; "file:///vrfgate") else . end)' "$work/${program}_bin.cdx.json" >"$sbom"
     echo "SBOM=$sbom"

@@ -1,22 +1,15 @@
-//! Gives a namespace back as it was before vrfgate: routes and reply steering go, then the gate and with it
-//! what it did to the sysctls, then what was written down.
-
-use std::time::Duration;
+//! Restores a namespace as it was before vrfgate: routes and reply steering first, then the gate and the sysctls, then
+//! the files beside the record.
 
 use anyhow::Context as _;
-use tokio::time::{Instant, sleep};
 use vrfgate_ebpf::{Error, Gate, Netns, SharedPorts, Store};
 
 use crate::{
-    agent,
-    node::{Report, Watcher, ask_to_hand_over},
+    node::{Report, TakeOver, Watcher},
+    saved_spec,
 };
 
-/// How long whoever offers a gate may take to let go of it, and how often it is looked for.
-const HANDING_OVER: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// What there was to be given back.
+/// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
     /// A gate, or what is left of one.
@@ -35,21 +28,21 @@ impl Cleared {
     }
 }
 
-/// Gives the namespace back. Must be called within a Tokio runtime.
+/// Restores the namespace. Must be called within a Tokio runtime.
 ///
 /// # Errors
 ///
-/// When another process looks after the namespace; when TCP ports are shared that must not be when
+/// When another process keeps the gate of the namespace; when TCP ports are shared that must not be shared while
 /// `tcp_l3mdev_accept` changes, unless that is accepted (in both cases, what was in force stays in force); and when the
-/// kernel refuses a step. The steps that are left can be tried again.
+/// kernel refuses a step. The remaining steps can be tried again.
 pub async fn clear(
     store: &Store,
     netns: &Netns,
     shared_ports: SharedPorts,
 ) -> anyhow::Result<Cleared> {
-    // Whoever looks after the namespace would make everything anew: nothing is removed before it is ours.
+    // A process that keeps the gate would make everything again: nothing is removed before the gate is ours.
     let mut gate = match open(store, netns).await {
-        // Nothing in force, but values to give back; or a gate whose rules can't be read, and need not be.
+        // Nothing is in force, but sysctls are to be restored; or the gate has rules that need not be read.
         Err(Error::NotInForce { .. } | Error::OldLayout { .. }) => None,
         found => found?,
     };
@@ -67,7 +60,7 @@ pub async fn clear(
         None => Gate::clean_up(store, netns, shared_ports)?,
     };
     Report::remove(store, netns).with_context(|| format!("removing the report of {netns}"))?;
-    agent::forget(store, netns)
+    saved_spec::remove(store, netns)
         .with_context(|| format!("removing what the agent of {netns} was asked for"))?;
     Ok(Cleared {
         gate,
@@ -76,20 +69,14 @@ pub async fn clear(
     })
 }
 
-/// The gate, for which whoever offers it is asked.
+/// The gate; a process that offers it is asked to release it.
 async fn open(store: &Store, netns: &Netns) -> Result<Option<Gate>, Error> {
-    let end = Instant::now() + HANDING_OVER;
-    let mut asked = false;
+    let mut take_over = TakeOver::begin();
     loop {
-        match Gate::open(store, netns.clone()) {
-            Err(Error::Busy { .. }) if Instant::now() < end => {
-                asked = asked || ask_to_hand_over(store, netns).unwrap_or(false);
-                if !asked {
-                    return Gate::open(store, netns.clone());
-                }
-                sleep(LOOK_EVERY).await;
-            }
-            result => return result,
+        let result = Gate::open(store, netns.clone());
+        let busy = matches!(result, Err(Error::Busy { .. }));
+        if !busy || !take_over.again(store, netns).await {
+            return result;
         }
     }
 }

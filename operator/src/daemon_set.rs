@@ -1,4 +1,4 @@
-//! Which `DaemonSet` agents are of.
+//! The name of the agents' `DaemonSet`.
 
 use std::{fmt, str::FromStr};
 

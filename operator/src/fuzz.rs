@@ -1,7 +1,8 @@
 //! For the fuzzer: readers of what is not ours to trust.
 
-use crate::api::{GateLeak, read_leaks};
 use vrfgate_core::{NodeFacts, check_set, compile};
+
+use crate::api::{GateLeak, read_leaks};
 
 pub use crate::{
     agent::fuzz::{attachments, files as agent_files, notice},

@@ -1,7 +1,6 @@
-//! The API server goes and comes back: each is told once, however many ask it and however often.
+//! Logs outages of the API server: one line when it goes, and one when it is back, however many requests fail.
 //!
-//! What it answers, such as that something is forbidden, is told by whom it is answered to, each time it is
-//! something else.
+//! An error that it answers with, such as that something is forbidden, is logged for each request whenever it changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,21 +11,21 @@ use std::{
 use kube::{Error, runtime::watcher};
 use tracing::{debug, info, warn};
 
-/// What one process knows of it. Clones are the same.
+/// State of the API server, as one process knows it. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Outage(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Who gets no answer.
+    /// Requests without an answer.
     unanswered: BTreeSet<String>,
-    /// Who gets an answer that is an error, and which.
+    /// Requests that are answered by an error, and the error.
     refused: BTreeMap<String, String>,
 }
 
-/// What is worth a line in the log.
+/// A change of the state that is worth a line in the log.
 #[derive(Debug, PartialEq, Eq)]
-enum News {
+enum Change {
     Away,
     Refused,
     Back,
@@ -42,34 +41,34 @@ impl Outage {
             | watcher::Error::WatchFailed(error) => matches!(error, Error::Api(_)),
             watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => true,
         };
-        self.tell(what, error, answered);
+        self.note(what, error, answered);
     }
 
     /// A request failed.
     pub fn failed(&self, what: &str, error: &Error) {
-        self.tell(what, error, matches!(error, Error::Api(_)));
+        self.note(what, error, matches!(error, Error::Api(_)));
     }
 
     /// There was no answer in time.
     pub fn timed_out(&self, what: &str) {
-        self.tell(what, &"the API server doesn't answer", false);
+        self.note(what, &"the API server doesn't answer", false);
     }
 
     /// It worked.
     pub fn worked(&self, what: &str) {
-        if self.state().work(what) == News::Back {
+        if self.state().work(what) == Change::Back {
             info!("the API server answers again");
         }
     }
 
-    fn tell(&self, what: &str, error: &dyn Display, answered: bool) {
-        let news = self.state().fail(what, &error.to_string(), answered);
-        match news {
-            News::Away => warn!(
+    fn note(&self, what: &str, error: &dyn Display, answered: bool) {
+        let change = self.state().fail(what, &error.to_string(), answered);
+        match change {
+            Change::Away => warn!(
                 "{what}: {error}; what is known and in force stays until the API server is back"
             ),
-            News::Refused => warn!("{what}: {error}; what is known and in force stays"),
-            News::Back | News::Nothing => debug!("{what}: {error}"),
+            Change::Refused => warn!("{what}: {error}; what is known and in force stays"),
+            Change::Back | Change::Nothing => debug!("{what}: {error}"),
         }
     }
 
@@ -79,55 +78,55 @@ impl Outage {
 }
 
 impl State {
-    fn fail(&mut self, what: &str, error: &str, answered: bool) -> News {
+    fn fail(&mut self, what: &str, error: &str, answered: bool) -> Change {
         if answered {
             self.unanswered.remove(what);
             let former = self.refused.insert(what.to_owned(), error.to_owned());
             return if former.as_deref() == Some(error) {
-                News::Nothing
+                Change::Nothing
             } else {
-                News::Refused
+                Change::Refused
             };
         }
         let first = self.unanswered.is_empty();
         self.unanswered.insert(what.to_owned());
-        if first { News::Away } else { News::Nothing }
+        if first { Change::Away } else { Change::Nothing }
     }
 
-    fn work(&mut self, what: &str) -> News {
+    fn work(&mut self, what: &str) -> Change {
         self.refused.remove(what);
         if self.unanswered.remove(what) && self.unanswered.is_empty() {
-            News::Back
+            Change::Back
         } else {
-            News::Nothing
+            Change::Nothing
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{News, State};
+    use super::{Change, State};
 
     #[test]
     fn that_the_api_server_is_away_and_that_it_is_back_is_told_once() {
         let mut state = State::default();
-        assert_eq!(state.fail("nodes", "no route", false), News::Away);
-        assert_eq!(state.fail("leaks", "refused", false), News::Nothing);
-        assert_eq!(state.fail("nodes", "refused", false), News::Nothing);
-        assert_eq!(state.work("nodes"), News::Nothing);
-        assert_eq!(state.work("leaks"), News::Back);
-        assert_eq!(state.work("leaks"), News::Nothing);
-        assert_eq!(state.fail("leaks", "refused", false), News::Away);
+        assert_eq!(state.fail("nodes", "no route", false), Change::Away);
+        assert_eq!(state.fail("leaks", "refused", false), Change::Nothing);
+        assert_eq!(state.fail("nodes", "refused", false), Change::Nothing);
+        assert_eq!(state.work("nodes"), Change::Nothing);
+        assert_eq!(state.work("leaks"), Change::Back);
+        assert_eq!(state.work("leaks"), Change::Nothing);
+        assert_eq!(state.fail("leaks", "refused", false), Change::Away);
     }
 
     #[test]
     fn an_answer_that_is_an_error_is_told_when_it_is_another_one() {
         let mut state = State::default();
-        assert_eq!(state.fail("nodes", "no route", false), News::Away);
-        assert_eq!(state.fail("leaks", "forbidden", true), News::Refused);
-        assert_eq!(state.fail("leaks", "forbidden", true), News::Nothing);
-        assert_eq!(state.fail("leaks", "not found", true), News::Refused);
-        assert_eq!(state.work("leaks"), News::Nothing);
-        assert_eq!(state.fail("leaks", "not found", true), News::Refused);
+        assert_eq!(state.fail("nodes", "no route", false), Change::Away);
+        assert_eq!(state.fail("leaks", "forbidden", true), Change::Refused);
+        assert_eq!(state.fail("leaks", "forbidden", true), Change::Nothing);
+        assert_eq!(state.fail("leaks", "not found", true), Change::Refused);
+        assert_eq!(state.work("leaks"), Change::Nothing);
+        assert_eq!(state.fail("leaks", "not found", true), Change::Refused);
     }
 }

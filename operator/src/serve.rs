@@ -14,7 +14,7 @@ use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-/// What is in the way of being ready; nothing when ready.
+/// Reasons for not being ready; empty when ready.
 pub type Health = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 #[derive(Clone)]
@@ -27,7 +27,7 @@ struct Served {
 ///
 /// # Errors
 ///
-/// When nobody can listen on `address`.
+/// When `address` can't be listened on.
 pub async fn start(
     address: SocketAddr,
     registry: Arc<Registry>,
@@ -38,7 +38,7 @@ pub async fn start(
         .with_context(|| format!("listening on {address} for metrics and health"))?;
     let routes = Router::new()
         .route("/metrics", get(metrics))
-        // The process answers, so it is alive; that it gets nowhere is for readiness to tell.
+        // A process that answers is alive; readiness reports whether it makes progress.
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(Served { registry, health });

@@ -5,32 +5,22 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fmt, fs,
+    ops::Deref,
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
     process::{Command, Output},
-    thread,
-    time::{Duration, Instant},
 };
 
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sys::signal::Signal,
-};
+use nix::sys::signal::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 use vrfgate_ebpf::{LAYOUT, Netns, sk_lookup_programs};
+use vrfgate_sandbox::{Started, soon};
 
 /// Everything by which attach and detach change kernel or files.
 const CALLS: &str =
     "bpf,openat,write,rename,renameat2,mkdir,unlink,unlinkat,rmdir,flock,chmod,fchmodat";
 
-const SYSCTLS: [&str; 2] = [
-    "/proc/sys/net/ipv4/tcp_l3mdev_accept",
-    "/proc/sys/net/ipv4/udp_l3mdev_accept",
-];
-
-/// What they are before vrfgate comes, and must be again when it has gone. One is open on purpose: it must
+/// What the two sysctls are before vrfgate comes, and must be again when it has gone. One is open on purpose: it must
 /// not be forgotten that it was.
 const FORMER: [bool; 2] = [false, true];
 
@@ -64,43 +54,20 @@ struct Call {
     nth: usize,
 }
 
-struct Sandbox {
-    name: String,
-    directory: TempDir,
+struct Sandbox(vrfgate_sandbox::Sandbox);
+
+impl Deref for Sandbox {
+    type Target = vrfgate_sandbox::Sandbox;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Sandbox {
     fn new(name: &str) -> Self {
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "this test attaches BPF programs to network namespaces: run it as root (`make test` does)"
-        );
-        let directory = TempDir::new().unwrap();
-        let bpffs = directory.path().join("bpf");
-        fs::create_dir(&bpffs).unwrap();
-        mount(
-            Some("bpf"),
-            &bpffs,
-            Some("bpf"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .unwrap();
-        let name = format!("vrfgate-{name}-{}", std::process::id());
-        let made = Command::new("ip").args(["netns", "add", &name]).status();
-        assert!(
-            made.expect("ip(8) is needed: apt-get install iproute2")
-                .success()
-        );
-        let netns = Netns::open(&name).unwrap();
-        netns
-            .run(|| {
-                for (path, value) in SYSCTLS.iter().zip(FORMER) {
-                    fs::write(path, if value { "1" } else { "0" }).unwrap();
-                }
-            })
-            .unwrap();
-        let sandbox = Self { name, directory };
+        let sandbox = Self(vrfgate_sandbox::Sandbox::new(name));
+        sandbox.set_sysctls(FORMER);
         sandbox.write(LEAK);
         sandbox
     }
@@ -111,13 +78,13 @@ impl Sandbox {
 
     /// Makes the gate one that another version has put in: with its map layout, or with ours.
     fn give_to_another_version(&self, layout: u32) {
-        let id = Netns::open(&self.name).unwrap().id();
-        let record = self.path("run").join(format!("{id}.json"));
+        let id = self.netns().inode();
+        let record = self.run_dir().join(format!("{id}.json"));
         let mut content: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
         content["build"] = 1.into();
         content["layout"] = layout.into();
         fs::write(&record, content.to_string()).unwrap();
-        let pins = self.path("bpf/vrfgate").join(id.to_string());
+        let pins = self.pins();
         fs::rename(
             pins.join(format!("v{LAYOUT}")),
             pins.join(format!("v{layout}")),
@@ -125,26 +92,22 @@ impl Sandbox {
         .unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     /// Runs `vrfgate` inside the namespace, so that all its work is done by one thread; strace counts the
     /// calls of each thread for itself.
     fn vrfgate(&self, wrapper: &[&str], command: &str) -> Output {
         let mut line = Command::new("ip");
-        line.args(["netns", "exec", &self.name])
+        line.args(["netns", "exec", self.name()])
             .args(wrapper)
             .arg(env!("CARGO_BIN_EXE_vrfgate"))
             .arg("--bpffs")
-            .arg(self.path("bpf"))
+            .arg(self.bpffs())
             .arg("--run-dir")
-            .arg(self.path("run"))
+            .arg(self.run_dir())
             .arg(command);
         if command == "run" {
             line.arg("--once").arg("--file").arg(self.path("leak.yaml"));
         }
-        line.output().unwrap()
+        line.finished().unwrap()
     }
 
     fn must(&self, command: &str, when: &str) {
@@ -246,35 +209,20 @@ impl Sandbox {
         );
     }
 
-    /// Values of the two switches: TCP's and UDP's.
-    fn sysctls(&self) -> [bool; 2] {
-        let netns = Netns::open(&self.name).unwrap();
-        netns
-            .run(|| SYSCTLS.map(|path| fs::read_to_string(path).unwrap().trim() == "1"))
-            .unwrap()
-    }
-
     fn has_gate(&self) -> bool {
         self.gates() > 0
     }
 
     /// Twice [`PROGRAMS`] while one gate replaces the other.
     fn gates(&self) -> usize {
-        let netns = Netns::open(&self.name).unwrap();
+        let netns = Netns::open(self.name()).unwrap();
         sk_lookup_programs(&netns).unwrap().len()
     }
 
     /// The kernel lets a link go some time after its last pin and its last process have gone.
     fn assert_gates_soon(&self, wanted: usize, when: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let gates = self.gates();
-            if gates == wanted {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{when}: {gates} programs");
-            thread::sleep(Duration::from_millis(5));
-        }
+        let what = fmt::from_fn(|f| write!(f, "{when}: {wanted} programs, but {}", self.gates()));
+        soon(what, || self.gates() == wanted);
     }
 
     fn assert_no_open_door(&self, when: &str) {
@@ -291,15 +239,6 @@ impl Sandbox {
         let pins = fs::read_dir(self.path("bpf/vrfgate")).unwrap().count();
         let files = fs::read_dir(self.path("run")).unwrap().count();
         assert_eq!((pins, files), (0, 0), "{when}: pins and files left behind");
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .status();
-        let _ = umount2(&self.path("bpf"), MntFlags::MNT_DETACH);
     }
 }
 

@@ -4,7 +4,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What the names of all objects begin with. Short enough for what is appended. */}}
+{{/* The beginning of all objects' names. Short enough for the suffixes. */}}
 {{- define "vrfgate.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -63,7 +63,7 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* Image and what is logged, for every container. */}}
+{{/* Image and termination message, for every container. */}}
 {{- define "vrfgate.container" -}}
 image: {{ include "vrfgate.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -89,7 +89,7 @@ capabilities: {drop: [ALL]}
 {{- .Values.agent.address | default (ternary "0.0.0.0" "127.0.0.1" .Values.podMonitor.enabled) -}}
 {{- end -}}
 
-{{/* Where the kubelet finds that: on loopback, unless it is one address of the node. */}}
+{{/* Where the kubelet probes them: on loopback, unless they are served on one address of the node. */}}
 {{- define "vrfgate.agentProbeHost" -}}
 {{- $address := include "vrfgate.agentAddress" . -}}
 {{- ternary "127.0.0.1" (trimAll "[]" $address) (has $address (list "127.0.0.1" "0.0.0.0" "[::]")) -}}

@@ -1,5 +1,5 @@
-//! Where things are on this node. Only root says so, in a file of the node: network configurations come from whoever may write
-//! one, such as a `NetworkAttachmentDefinition`, and the plugin writes to these places as root.
+//! The paths of this node. They come from a file that only root can write, because the plugin writes to them as root, and others
+//! may write network configurations (a `NetworkAttachmentDefinition`).
 
 use std::{
     env,
@@ -15,19 +15,19 @@ use vrfgate_ebpf::Store;
 
 use crate::protocol::{Code, Failure};
 
-/// The file, unless [`ELSEWHERE`] names another one. No ending that `vrfgate run` takes for a leak's.
+/// The file, unless [`ELSEWHERE`] names another. Its ending is none that `vrfgate run` reads as a leak.
 const FILE: &str = "/etc/vrfgate/cni.conf";
-/// Names another file. Runtimes hand their own environment on to plugins, and nothing of a network's.
+/// Names another file. Plugins get their runtime's environment, which a network configuration can't change.
 const ELSEWHERE: &str = "VRFGATE_CNI_CONFIG";
-/// Nobody needs that much, in bytes.
-const LONGEST: u64 = 64 * 1024;
-/// Who may write besides the owner.
+/// Longest file, in bytes.
+const MAX_FILE: u64 = 64 * 1024;
+/// Mode bits by which others than the owner may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Keys of [`Places`], by which a network configuration is told where they belong.
+/// Keys of [`Places`], for an error that says where they belong.
 pub(super) const KEYS: [&str; 5] = ["agentSocket", "bpffs", "logFile", "logLevel", "runDir"];
 
-/// What the file says. Without it, everything is in its usual place.
+/// The contents of the file. Without it, everything is at its default path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Places {
@@ -40,7 +40,7 @@ pub(crate) struct Places {
     pub(crate) log_level: LogLevel,
 }
 
-/// How much is told in the log.
+/// What to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
@@ -133,14 +133,14 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         ));
     }
     let mut text = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        return Err(io::Error::other(format!("is longer than {LONGEST} bytes")));
+    file.take(MAX_FILE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::other(format!("is longer than {MAX_FILE} bytes")));
     }
     Ok(text)
 }
 
-/// Opens a file that is one, and nothing that waits for somebody or leads elsewhere.
+/// Opens a regular file. Refuses links, and files that might block.
 pub(crate) fn open_regular(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
     let file = how.custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() {
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistake_is_told_with_the_path_of_its_field() {
+    fn a_mistake_is_reported_with_the_path_of_its_field() {
         for (text, why) in [
             (r#"{"logfile": "/x"}"#, "unknown field `logfile`"),
             (r#"{"logFile": "x"}"#, "logFile: x is not an absolute path"),
@@ -164,8 +164,8 @@ mod tests {
             ("", "EOF"),
             (r#"{} {"runDir": "/x"}"#, "trailing characters"),
         ] {
-            let told = Places::parse(text.as_bytes()).unwrap_err();
-            assert!(told.contains(why), "{text}: {told}");
+            let error = Places::parse(text.as_bytes()).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
         }
         assert_eq!(Places::parse(b"{}").unwrap(), Places::default());
     }

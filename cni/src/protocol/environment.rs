@@ -1,11 +1,12 @@
-//! What a runtime says in environment variables.
+//! The environment variables of a call.
 
-use std::{collections::BTreeMap, env, path::PathBuf};
+use std::{collections::BTreeMap, env, path::PathBuf, str::FromStr as _};
+
+use vrfgate_core::{DeviceName, Key, Pod};
 
 use super::{Code, Failure};
-use crate::{Key, Pod, config::check_device};
 
-/// What a runtime asks for.
+/// What a runtime calls the plugin for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Add,
@@ -38,11 +39,11 @@ impl Verb {
     }
 }
 
-/// A verb, with what it takes.
+/// A verb, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Add(Container, PathBuf),
-    /// The namespace may be gone, and then nobody names it.
+    /// Without the namespace, which may be gone.
     Del(Container),
     Check(Container, PathBuf),
     Gc,
@@ -81,8 +82,7 @@ impl Container {
     }
 }
 
-/// The variables whose names begin with `CNI_`. An empty one is as good as none, as in the reference
-/// implementation.
+/// The variables whose names begin with `CNI_`. An empty one counts as unset, as in the reference implementation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment(BTreeMap<String, String>);
 
@@ -174,7 +174,7 @@ impl Environment {
             ));
         }
         let ifname = self.get("CNI_IFNAME");
-        check_device(ifname).map_err(|why| invalid("CNI_IFNAME", &why))?;
+        DeviceName::from_str(ifname).map_err(|why| invalid("CNI_IFNAME", &why.to_string()))?;
         Ok(Container {
             id: id.to_owned(),
             ifname: ifname.to_owned(),
@@ -195,7 +195,7 @@ impl Environment {
     }
 }
 
-/// What the specification allows in container ids and names of networks.
+/// Whether the specification allows this as a container id, or as the name of a network.
 pub(super) fn is_cni_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name
@@ -207,7 +207,7 @@ fn invalid(variable: &str, why: &str) -> Failure {
     Failure::new(Code::Environment, format!("{variable}: {why}"))
 }
 
-/// The pod that a container is of, as the runtimes of Kubernetes tell it. Others say something else, or nothing.
+/// The pod of a container, as Kubernetes' runtimes give it. Others give something else, or nothing.
 fn pod(arguments: &str) -> Option<Pod> {
     let value = |key: &str| {
         arguments

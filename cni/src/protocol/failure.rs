@@ -1,8 +1,8 @@
-//! What a runtime is told when a verb fails.
+//! The error result of a verb.
 
 use serde_json::json;
 
-/// Error codes: those of the specification below 100, our own from there on.
+/// Error codes: below 100 those of the specification, from 100 on the plugin's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     IncompatibleVersion = 1,
@@ -13,13 +13,13 @@ pub(crate) enum Code {
     TryAgainLater = 11,
     NotAvailable = 50,
     LimitedConnectivity = 51,
-    /// The gate could not be put in, changed or taken away.
+    /// The gate could not be attached, changed or detached.
     Gate = 100,
-    /// What CHECK found is not what ADD has done.
+    /// CHECK found something else than ADD had made.
     NotInForce = 101,
-    /// The agent looks after the gate, and refused.
+    /// The agent holds the gate, and refused.
     Agent = 102,
-    /// The plugin stays only to let pods go.
+    /// The plugin is there only to release pods.
     Uninstalled = 103,
 }
 
@@ -36,8 +36,8 @@ impl Code {
             Self::LimitedConnectivity => {
                 "vrfgate is not available on this node, and pods may have lost services to VRFs"
             }
-            Self::Gate => "the gate is not as it should be",
-            Self::NotInForce => "the gate of the pod is not what it was",
+            Self::Gate => "the gate could not be changed",
+            Self::NotInForce => "the pod's gate is not as ADD made it",
             Self::Agent => "the vrfgate agent refused",
             Self::Uninstalled => "vrfgate is not installed any more",
         }
@@ -48,7 +48,7 @@ impl Code {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
-    /// What was being done, to what, and what to do about it.
+    /// What failed, on what, and what to do about it.
     pub(crate) details: String,
 }
 
@@ -72,7 +72,7 @@ impl Failure {
     }
 }
 
-/// An error of the loader, by whose business it is to do something about it.
+/// An error of the loader, under the code that says who can do something about it.
 impl From<vrfgate_ebpf::Error> for Failure {
     fn from(error: vrfgate_ebpf::Error) -> Self {
         use vrfgate_ebpf::Error;

@@ -1,4 +1,4 @@
-//! What a runtime says on stdin: the network configuration, with what the runtime has put into it.
+//! The stdin of a call: the network configuration, with the runtime's additions.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{Code, Failure, SpecVersion, environment::is_cni_name};
 
-/// Keys that belong to the specification, or that runtimes put in: no business of a plugin's own configuration.
+/// Keys of the specification, and keys that runtimes add. They are no part of a plugin's own configuration.
 const WELL_KNOWN: [&str; 9] = [
     "args",
     "capabilities",
@@ -21,7 +21,7 @@ const WELL_KNOWN: [&str; 9] = [
 ];
 const WELL_KNOWN_PREFIX: &str = "cni.dev/";
 
-/// A network configuration that names a version we speak, and itself.
+/// A network configuration with a supported version and a valid name.
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) version: SpecVersion,
@@ -61,20 +61,20 @@ impl Input {
         })
     }
 
-    /// The version that a text on stdin speaks, for an answer to it. The text may be anything.
-    pub(crate) fn told_version(text: &[u8]) -> Option<String> {
+    /// The version that a text on stdin states, for the answer to it. The text may be anything.
+    pub(crate) fn stated_version(text: &[u8]) -> Option<String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Told {
+        struct Stated {
             cni_version: String,
         }
         serde_json::from_slice(text)
             .ok()
-            .map(|Told { cni_version }| cni_version)
+            .map(|Stated { cni_version }| cni_version)
             .filter(|version| !version.is_empty())
     }
 
-    /// What the plugins before us in the chain have made, to the byte as it came.
+    /// The result of the plugins before this one in the chain, byte for byte.
     pub(crate) fn prev_result(&self) -> Result<&RawValue, Failure> {
         let refuse = |why: &str| {
             Err(Failure::new(
@@ -92,9 +92,9 @@ impl Input {
         }
     }
 
-    /// The attachments that GC shall leave alone. Go writes an empty list as `null`.
+    /// The attachments that GC must keep. Go writes an empty list as `null`.
     pub(crate) fn valid_attachments(&self) -> Result<Vec<ValidAttachment>, Failure> {
-        // The second is what libcni also says, since the specification had a wrong name.
+        // libcni also writes the second, which an earlier specification had by mistake.
         let names = ["cni.dev/valid-attachments", "cni.dev/attachments"];
         let Some((name, list)) = names
             .iter()

@@ -2,7 +2,7 @@
 
 use super::{Code, Failure, Verb};
 
-/// A version that this plugin speaks, in order of age.
+/// A version that the plugin supports, the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SpecVersion {
     V0_3_1,
@@ -13,7 +13,7 @@ pub(crate) enum SpecVersion {
 
 impl SpecVersion {
     pub(crate) const ALL: [Self; 4] = [Self::V0_3_1, Self::V0_4_0, Self::V1_0_0, Self::V1_1_0];
-    /// What is answered where nobody has said a version.
+    /// The version of answers to a call without one.
     pub(crate) const NEWEST: Self = Self::V1_1_0;
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -25,7 +25,7 @@ impl SpecVersion {
         }
     }
 
-    /// The version that a configuration names. Without a name it is 0.1.0, says the specification.
+    /// The version that a configuration names. According to the specification, it is 0.1.0 without a name.
     pub(crate) fn of(name: Option<&str>) -> Result<Self, Failure> {
         let name = name.filter(|name| !name.is_empty()).unwrap_or("0.1.0");
         Self::ALL
@@ -42,7 +42,7 @@ impl SpecVersion {
             })
     }
 
-    /// Refuses a verb that came into the specification later.
+    /// Refuses a verb that this version of the specification doesn't have.
     pub(crate) fn allow(self, verb: Verb) -> Result<(), Failure> {
         let since = match verb {
             Verb::Add | Verb::Del | Verb::Version => Self::V0_3_1,
@@ -64,11 +64,11 @@ impl SpecVersion {
     }
 }
 
-/// Whether the plugin can stand in a configuration list of this `cniVersion`; if not, why.
+/// Whether the plugin can be used in a configuration list of this `cniVersion`.
 ///
 /// # Errors
 ///
-/// The version is none that the plugin speaks.
+/// The plugin doesn't support the version.
 pub fn check_version(name: Option<&str>) -> Result<(), String> {
     SpecVersion::of(name)
         .map(drop)

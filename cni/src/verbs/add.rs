@@ -1,17 +1,18 @@
-//! ADD: the gate comes into the pod's namespace, or learns of one more attachment there.
+//! ADD: attaches the gate to the pod's namespace, or adds one more attachment to it.
 
 use std::path::Path;
 
 use tracing::{debug, info, warn};
+use vrfgate_core::{Attachment, contradiction};
 use vrfgate_ebpf::Netns;
 
 use super::pod::{self, Machine, failed};
 use crate::{
-    Attachment, Facts, NetnsPlace,
     agent::{self, AgentError, Event},
-    config::{Asked, Places},
-    contradiction,
+    config::{OwnConfig, Places},
+    facts,
     lock::NetnsLock,
+    place_of,
     protocol::{Code, Container, Failure, Input},
 };
 
@@ -21,22 +22,22 @@ pub(crate) fn add(
     input: &Input,
     places: &Places,
 ) -> Result<String, Failure> {
-    let Asked {
+    let OwnConfig {
         vrf,
         services,
         required,
-    } = Asked::of(input)?;
+    } = OwnConfig::of(input)?;
     let result = input.prev_result()?.get().to_owned();
     let key = container.key(&input.network);
     let netns = pod::open(path)?;
     refuse_own(&netns)?;
     let any_vrf =
-        Facts::any_vrf(&netns).map_err(failed(format!("asking for the links of {netns}")))?;
+        facts::any_vrf(&netns).map_err(failed(format!("asking for the links of {netns}")))?;
     if !any_vrf {
         if let Some(vrf) = vrf {
             warn!(
-                "{key}: passed through: its namespace has no VRF, not even {vrf}; this plugin belongs behind the \
-                 one that makes it"
+                "{key}: passed through: its namespace has no VRF, not even {vrf}; this plugin must come after \
+                 the one that makes it"
             );
         } else {
             debug!("{key}: passed through: its namespace has no VRF");
@@ -45,8 +46,8 @@ pub(crate) fn add(
     }
     let asking = failed(format!("asking for the addresses of {netns}"));
     let attachment = Attachment {
-        netns: NetnsPlace::of(&netns, path).map_err(failed(format!("looking at {netns}")))?,
-        addresses: Facts::addresses_of(&netns).map_err(asking)?,
+        netns: place_of(&netns, path).map_err(failed(format!("looking at {netns}")))?,
+        addresses: facts::addresses_of(&netns).map_err(asking)?,
         key,
         pod: container.pod.clone(),
         vrf,
@@ -57,7 +58,7 @@ pub(crate) fn add(
     Ok(result)
 }
 
-/// A gate in the plugin's own namespace, which is the node's, would refuse what nobody has asked it to.
+/// Refuses the plugin's own namespace. It is the node's, and a gate there would close services that nobody meant to close.
 fn refuse_own(netns: &Netns) -> Result<(), Failure> {
     let own = Netns::current().map_err(failed("looking at the plugin's own namespace"))?;
     if own.id() != netns.id() {
@@ -82,7 +83,7 @@ fn attach(
         .find(key)
         .map_err(failed(format!("reading the record of {key}")))?;
     let others = machine.in_netns(attachment.netns.cookie)?;
-    // Before anything is written: an agent may read the records at any time.
+    // Checked before anything is written: an agent may read the records at any time.
     if let Some(contradiction) = contradiction(attachment, &others) {
         return Err(Failure::new(
             Code::Configuration,
@@ -95,27 +96,28 @@ fn attach(
         .map_err(failed(format!("writing the record of {key}")))?;
     let done = machine
         .settle(netns, &lock, Event::Attached, attachment, agent::insist)
-        .and_then(|told| {
-            if told {
+        .and_then(|by_agent| {
+            if by_agent {
                 Ok(())
             } else {
-                tell(machine, attachment, required)
+                notify(machine, attachment, required)
             }
         });
     if done.is_err() {
-        // The reason matters more than what may go wrong on the way back. The runtime will say DEL, too.
-        let _ = give_up(machine, netns, &lock, attachment, before.as_ref());
+        // The first error matters more than one of the way back. The runtime will call DEL, too.
+        let _ = roll_back(machine, netns, &lock, attachment, before.as_ref());
     }
     done
 }
 
-fn tell(machine: &Machine, attachment: &Attachment, required: bool) -> Result<(), Failure> {
-    let tell = if required { agent::insist } else { agent::tell };
-    let Err(error) = tell(&machine.agent_socket, Event::Attached, attachment) else {
+/// Tells the agent of an attachment that the plugin itself has put into force.
+fn notify(machine: &Machine, attachment: &Attachment, required: bool) -> Result<(), Failure> {
+    let send = if required { agent::insist } else { agent::tell };
+    let Err(error) = send(&machine.agent_socket, Event::Attached, attachment) else {
         return Ok(());
     };
     if !required {
-        // Usual where there is no agent at all.
+        // Usual on a node without an agent.
         debug!("{}: {error}", attachment.key);
         return Ok(());
     }
@@ -129,8 +131,8 @@ fn tell(machine: &Machine, attachment: &Attachment, required: bool) -> Result<()
     ))
 }
 
-/// Goes back to what there was before the ADD, which may have waited for an agent already.
-fn give_up(
+/// Restores what was there before the ADD. Doesn't wait for an agent again.
+fn roll_back(
     machine: &Machine,
     netns: &Netns,
     lock: &NetnsLock,

@@ -1,16 +1,16 @@
-//! CHECK: whether the gate is in force, and does what ADD had it do.
+//! CHECK: whether the gate is in force, as ADD made it.
 
 use std::path::Path;
 
 use tracing::debug;
+use vrfgate_core::{VrfName, left_out};
 use vrfgate_ebpf::Gate;
 
 use super::pod::{self, Machine, failed};
 use crate::{
-    Facts,
-    config::{Asked, Places},
+    config::{OwnConfig, Places},
+    facts::{facts_of, known_to, vrfs_of},
     force::lacking,
-    left_out,
     protocol::{Code, Container, Failure, Input},
     rule_set,
 };
@@ -21,11 +21,12 @@ pub(crate) fn check(
     input: &Input,
     places: &Places,
 ) -> Result<(), Failure> {
-    let asked = Asked::of(input)?;
+    let own = OwnConfig::of(input)?;
     input.prev_result()?;
     let netns = pod::open(path)?;
-    let facts = Facts::of(&netns).map_err(failed(format!("asking for the links of {netns}")))?;
-    if facts.vrfs().next().is_none() {
+    let facts = facts_of(&netns).map_err(failed(format!("asking for the links of {netns}")))?;
+    let vrfs = vrfs_of(&facts);
+    if vrfs.is_empty() {
         return Ok(());
     }
     let machine = Machine::of(places);
@@ -37,26 +38,26 @@ pub(crate) fn check(
         .map_err(failed(format!("looking at {netns}")))?;
     let attachments = machine.in_netns(cookie)?;
     let Some(ours) = attachments.iter().find(|attachment| attachment.key == key) else {
-        if asked.vrf.is_none() {
-            // Its namespace had no VRF at ADD, as that of a primary network whose pod gets one by another network.
+        if own.vrf.is_none() {
+            // The namespace had no VRF at ADD: the pod of a primary network may get one from another network.
             debug!("{key}: passed through at ADD");
             return Ok(());
         }
-        return wrong("is not recorded as attached; its namespace has got a VRF since ADD, or somebody removed the record".into());
+        return wrong("is not recorded as attached: its namespace has got a VRF since ADD, or the record was removed".into());
     };
-    if (&ours.vrf, &ours.services) != (&asked.vrf, &asked.services) {
+    if (&ours.vrf, &ours.services) != (&own.vrf, &own.services) {
         return wrong("its network configuration has changed since ADD".into());
     }
-    let vrfs = facts.vrfs().map(|vrf| vrf.name.as_str());
-    let mut left_out = left_out(&attachments, vrfs).into_iter();
+    let mut left_out = left_out(&attachments, vrfs.iter().map(VrfName::as_str)).into_iter();
     if let Some(why) = left_out.find(|why| why.later == key) {
         return wrong(format!("left out: {why}"));
     }
     match Gate::inspect(&machine.store, &netns) {
         Ok(Some(found)) => {
-            // Addresses may have come since, which only an agent opens.
-            let facts = facts.known_to(&attachments);
-            let lacking = lacking(&found, &rule_set(&attachments, &facts));
+            // Only an agent opens addresses that came later.
+            let facts = known_to(facts, &attachments);
+            let wanted = rule_set(&attachments, &facts).map_err(vrfgate_ebpf::Error::from)?;
+            let lacking = lacking(&found, &wanted);
             if lacking.is_empty() {
                 Ok(())
             } else {

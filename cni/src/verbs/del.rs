@@ -1,4 +1,4 @@
-//! DEL: as if there had never been an ADD. Succeeds whatever is gone already.
+//! DEL: undoes ADD. Succeeds whatever is gone already.
 
 use super::pod::Machine;
 use crate::{

@@ -1,4 +1,4 @@
-//! GC: attachments of this network that the runtime doesn't know of any more go.
+//! GC: releases attachments of this network that the runtime doesn't know any more.
 
 use super::pod::{Machine, failed};
 use crate::{
@@ -22,7 +22,7 @@ pub(crate) fn gc(input: &Input, places: &Places) -> Result<(), Failure> {
         if key.network != input.network || is_valid {
             continue;
         }
-        // One that can't go doesn't keep the others.
+        // One that can't be released doesn't stop the others.
         if let Err(failure) = machine.release(&key) {
             match &mut first {
                 Some(first) => first.details = format!("{}; {}", first.details, failure.details),

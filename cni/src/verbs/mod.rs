@@ -1,4 +1,4 @@
-//! What each verb does. Their steps are shared in [`pod`].
+//! The verbs. [`pod`] has the steps that they share.
 
 mod add;
 mod check;

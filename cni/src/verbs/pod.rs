@@ -1,4 +1,4 @@
-//! One pod's namespace, and the steps of changing what is in force there.
+//! The namespace of a pod, and the steps by which verbs change what is in force there.
 
 use std::{
     fmt::Display,
@@ -9,27 +9,30 @@ use std::{
 };
 
 use tracing::{info, warn};
+use vrfgate_core::{Attachment, Key};
 use vrfgate_ebpf::{Fate, Netns, Store, collect_orphan};
 
 use crate::{
-    Attachment, Attachments, Facts, Key,
+    Attachments,
     agent::{self, AgentError, Event},
     config::Places,
+    facts_of,
     force::bring_in_line,
     lock::NetnsLock,
+    open_netns,
     protocol::{Code, Failure},
 };
 
-/// How long to try for a gate that another process holds, which isn't an agent.
-const BUSY: Duration = Duration::from_secs(3);
+/// How long to wait for a gate that another process holds, if no agent does.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the kernel may take to end a namespace whose name is gone.
-const ENDING: Duration = Duration::from_secs(1);
-const ASK_EVERY: Duration = Duration::from_millis(20);
+const ENDING_TIMEOUT: Duration = Duration::from_secs(1);
+const RETRY_EVERY: Duration = Duration::from_millis(20);
 
-/// How an agent is asked: [`agent::insist`], or [`agent::tell`] where nobody can wait any longer.
+/// How to ask an agent: [`agent::insist`], or [`agent::tell`] if there is no time left to wait.
 pub(super) type Ask = fn(&Path, Event, &Attachment) -> Result<(), AgentError>;
 
-/// A namespace that the runtime names.
+/// Opens a namespace that the runtime names.
 pub(super) fn open(path: &Path) -> Result<Netns, Failure> {
     let refuse = |why: &dyn Display| {
         Failure::new(
@@ -39,17 +42,17 @@ pub(super) fn open(path: &Path) -> Result<Netns, Failure> {
     };
     let text = path.to_str().ok_or_else(|| refuse(&"is not UTF-8"))?;
     let netns = Netns::open(text).map_err(|error| refuse(&error))?;
-    // It may be a namespace of another kind: only entering it tells.
+    // Only entering it shows whether it is a network namespace.
     netns.run(|| ()).map_err(|error| refuse(&error))?;
     Ok(netns)
 }
 
-/// Says what was being done when a system call failed.
+/// An I/O failure, with what was being done.
 pub(super) fn failed(doing: impl Display) -> impl FnOnce(std::io::Error) -> Failure {
     move |error| Failure::new(Code::Io, format!("{doing}: {error}"))
 }
 
-/// What the plugin works with on this machine.
+/// The state that the plugin keeps on this machine.
 pub(super) struct Machine {
     pub(super) store: Store,
     pub(super) attachments: Attachments,
@@ -75,10 +78,10 @@ impl Machine {
         self.attachments.in_netns(cookie).map_err(reading)
     }
 
-    /// Has the attachments of a namespace in force, but for one that is leaving. What a process holds that looks
-    /// after the gate, that process is asked to do.
+    /// Puts the attachments of a namespace into force, without `subject` if that is detached. If an agent holds the gate, asks the
+    /// agent to do it.
     ///
-    /// True when it was an agent that did it.
+    /// True if an agent did it.
     pub(super) fn settle(
         &self,
         netns: &Netns,
@@ -91,8 +94,8 @@ impl Machine {
         if event == Event::Detached {
             wanted.retain(|attachment| attachment.key != subject.key);
         }
-        let facts = Facts::of(netns).map_err(failed(format!("asking for the links of {netns}")))?;
-        let mut end = Instant::now() + BUSY;
+        let facts = facts_of(netns).map_err(failed(format!("asking for the links of {netns}")))?;
+        let mut end = Instant::now() + BUSY_TIMEOUT;
         let mut asked = false;
         loop {
             match bring_in_line(&self.store, netns, &wanted, &facts) {
@@ -100,8 +103,8 @@ impl Machine {
                     asked = true;
                     match ask(&self.agent_socket, event, subject) {
                         Ok(()) => return Ok(true),
-                        // It may just be leaving, and let go of the gate.
-                        Err(AgentError::Missing { .. }) => end = Instant::now() + BUSY,
+                        // The agent may be ending, and about to release the gate.
+                        Err(AgentError::Missing { .. }) => end = Instant::now() + BUSY_TIMEOUT,
                         Err(refused @ AgentError::Refused { later, .. }) => {
                             let code = if later {
                                 Code::TryAgainLater
@@ -113,22 +116,21 @@ impl Machine {
                     }
                 }
                 Err(vrfgate_ebpf::Error::Busy { .. }) if Instant::now() < end => {
-                    thread::sleep(ASK_EVERY);
+                    thread::sleep(RETRY_EVERY);
                 }
                 result => return result.map(|()| false).map_err(Failure::from),
             }
         }
     }
 
-    /// Takes an attachment away with everything that was made for it. Nothing of it is there afterwards, whatever
-    /// was there before.
+    /// Releases an attachment with everything that was made for it. Nothing of it is left, whatever there was before.
     pub(super) fn release(&self, key: &Key) -> Result<(), Failure> {
-        let Some(subject) = self.leaving(key)? else {
+        let Some(subject) = self.to_release(key)? else {
             return Ok(());
         };
-        let opened = subject.netns.open();
+        let opened = open_netns(&subject.netns);
         let looking = failed(format!("opening {}", subject.netns.path.display()));
-        let told = if let Some(netns) = opened.map_err(looking)? {
+        let by_agent = if let Some(netns) = opened.map_err(looking)? {
             let lock = NetnsLock::take(&netns)?;
             self.settle(&netns, &lock, Event::Detached, &subject, agent::insist)?
         } else {
@@ -139,15 +141,15 @@ impl Machine {
             .remove(key)
             .map_err(failed(format!("removing the record of {key}")))?;
         info!("detached {key}");
-        if !told {
-            // Nothing is left to be done about it.
+        if !by_agent {
+            // An agent that doesn't hear it has nothing left to do.
             let _ = agent::tell(&self.agent_socket, Event::Detached, &subject);
         }
         Ok(())
     }
 
-    /// What is to leave, if it is recorded. A record that somebody has spoilt doesn't keep a pod from going.
-    fn leaving(&self, key: &Key) -> Result<Option<Attachment>, Failure> {
+    /// The attachment to release, if it is recorded. A damaged record doesn't keep a pod from ending.
+    fn to_release(&self, key: &Key) -> Result<Option<Attachment>, Failure> {
         let path = self.attachments.path(key);
         let reading = || failed(format!("reading {}", path.display()));
         let unreadable = match self.attachments.find(key) {
@@ -162,7 +164,7 @@ impl Machine {
             found => return found.map_err(reading()),
         };
         warn!(
-            "{}: is no record any more, and goes with its pod: {unreadable}",
+            "{}: is unreadable, and is removed with its pod: {unreadable}",
             path.display()
         );
         let place = self.attachments.place(key).map_err(reading())?;
@@ -180,16 +182,16 @@ impl Machine {
         }))
     }
 
-    /// Removes what is left of the gate of a namespace whose name is gone.
+    /// Removes what is left of a gate whose namespace has lost its name.
     fn collect(&self, subject: &Attachment) -> Result<(), Failure> {
-        let end = Instant::now() + ENDING;
+        let end = Instant::now() + ENDING_TIMEOUT;
         loop {
             match collect_orphan(&self.store, subject.netns.inode)? {
-                Fate::Ending if Instant::now() < end => thread::sleep(ASK_EVERY),
+                Fate::Ending if Instant::now() < end => thread::sleep(RETRY_EVERY),
                 Fate::Gone => return Ok(()),
                 Fate::Ending | Fate::Alive => {
                     warn!(
-                        "{} is gone and something still uses its namespace; its gate stays in force",
+                        "{} is gone, but something still uses its namespace; its gate stays in force",
                         subject.netns.path.display()
                     );
                     return Ok(());

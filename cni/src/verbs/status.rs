@@ -5,12 +5,12 @@ use vrfgate_ebpf::preflight;
 use super::pod::{Machine, failed};
 use crate::{
     agent,
-    config::{Asked, Places},
+    config::{OwnConfig, Places},
     protocol::{Code, Failure, Input},
 };
 
 pub(crate) fn status(input: &Input, places: &Places) -> Result<(), Failure> {
-    let asked = Asked::of(input)?;
+    let own = OwnConfig::of(input)?;
     let machine = Machine::of(places);
     let lacks = preflight(&machine.store);
     if !lacks.is_empty() {
@@ -25,7 +25,7 @@ pub(crate) fn status(input: &Input, places: &Places) -> Result<(), Failure> {
             .map_err(reading)?
             .iter()
             .any(|attachment| attachment.key.network == input.network);
-        // Without what is lacking now, the gates that there are may be gone as well.
+        // What the node lacks may have cost existing gates, too.
         let code = if any {
             Code::LimitedConnectivity
         } else {
@@ -33,7 +33,7 @@ pub(crate) fn status(input: &Input, places: &Places) -> Result<(), Failure> {
         };
         return Err(Failure::new(code, texts.join("; ")));
     }
-    if asked.required {
+    if own.required {
         agent::is_there(&machine.agent_socket)
             .map_err(|error| Failure::new(Code::NotAvailable, error.to_string()))?;
     }

@@ -7,7 +7,7 @@ fn agent(sandbox: &Sandbox, answer: Answer) -> thread::JoinHandle<Notice> {
     agent_that_works(sandbox, Duration::ZERO, answer)
 }
 
-/// One that works on it for so long first, and says so.
+/// An agent that first works on it for so long, and reports that.
 fn agent_that_works(
     sandbox: &Sandbox,
     long: Duration,
@@ -37,7 +37,7 @@ fn agent_that_works(
     })
 }
 
-/// What it says when it has done it.
+/// Its answer when it has done it.
 fn done() -> Answer {
     Answer {
         done: true,

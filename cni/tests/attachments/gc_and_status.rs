@@ -35,7 +35,7 @@ fn gc_takes_what_the_runtime_does_not_know_and_of_its_own_network_only() {
 
 #[test]
 fn gc_collects_pods_whose_namespaces_vanished() {
-    let sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new();
     let plugin = Sandbox::plugin();
     attach(
         &sandbox,
@@ -65,7 +65,7 @@ fn gc_without_the_list_removes_nothing() {
 }
 
 #[test]
-fn status_says_why_the_node_is_not_ready_and_is_ready_again_when_that_is_mended() {
+fn status_says_why_the_node_is_not_ready_and_is_ready_again_when_that_is_repaired() {
     let sandbox = Sandbox::new();
     let plugin = Sandbox::plugin();
     let status = sandbox.call(&plugin, "STATUS", "1.1.0");

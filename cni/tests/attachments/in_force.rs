@@ -1,4 +1,4 @@
-//! What is in force while attachments are there.
+//! What is in force while there are attachments.
 
 use super::*;
 
@@ -69,13 +69,13 @@ fn an_attachment_that_contradicts_another_changes_nothing() {
         {"name": "web", "protocol": "TCP", "port": 8000, "endPort": 8100, "sources": ["10.0.0.0/8"]}
     ]);
     let red = sandbox.attachment("red", "net2", &restricted);
-    let told = contradiction(&red, std::slice::from_ref(&blue)).unwrap();
-    assert_eq!((&told.later, &told.earlier), (&red.key, &blue.key));
-    let told = told.to_string();
+    let found = contradiction(&red, std::slice::from_ref(&blue)).unwrap();
+    assert_eq!((&found.later, &found.earlier), (&red.key, &blue.key));
+    let message = found.to_string();
     for name in ["web", "http of net1 in network blue", "8080"] {
-        assert!(told.contains(name), "{told}");
+        assert!(message.contains(name), "{message}");
     }
-    // Also where it is recorded all the same.
+    // Also if it is recorded all the same.
     sandbox.attachments().write(&red).unwrap();
     settle(&sandbox).unwrap();
     assert!(lets_in(&sandbox, 8080) && !lets_in(&sandbox, 8000));
@@ -99,12 +99,12 @@ fn attachments_contradict_each_other_only_in_a_vrf_that_both_are_for() {
         (None, None, true),
     ] {
         let (first, second) = (of("net1", one, &port), of("net2", other, &range));
-        let told = contradiction(&second, &[first]);
-        assert_eq!(told.is_some(), contradict, "{one:?} {other:?}");
+        let found = contradiction(&second, &[first]);
+        assert_eq!(found.is_some(), contradict, "{one:?} {other:?}");
     }
 }
 
-/// Two that contradict each other in RED, one of them in force in BLUE all the same.
+/// The two contradict each other in RED. One of them is in force in BLUE all the same.
 #[test]
 fn an_attachment_is_left_out_only_of_the_vrf_in_which_it_contradicts_another() {
     let sandbox = Sandbox::new();
@@ -115,7 +115,7 @@ fn an_attachment_is_left_out_only_of_the_vrf_in_which_it_contradicts_another() {
     first.vrf = Some("RED".to_owned().try_into().unwrap());
     let second = sandbox.attachment("zeta", "net2", &tcp("http", 8080));
     let both = [first.clone(), second.clone()];
-    let rules = rule_set(&both, &facts()).vrfs;
+    let rules = rule_set(&both, &facts()).unwrap().vrfs().clone();
     let names = |ifindex: u32| -> Vec<&str> {
         let rules = rules[&ifindex].rules.iter();
         rules.map(|rule| rule.name.as_str()).collect()
@@ -123,9 +123,9 @@ fn an_attachment_is_left_out_only_of_the_vrf_in_which_it_contradicts_another() {
     assert_eq!(names(0).len(), 1, "{:?}", names(0));
     assert!(names(0)[0].starts_with("cni.zeta.net2."));
     assert_eq!(names(7), ["cni.alpha.net1/http"]);
-    let told = |vrfs: &[&str]| left_out(&both, vrfs.iter().copied());
-    assert_eq!(told(&["BLUE"]), []);
-    let of_both = told(&["BLUE", "RED"]);
+    let left_out_of = |vrfs: &[&str]| left_out(&both, vrfs.iter().copied());
+    assert_eq!(left_out_of(&["BLUE"]), []);
+    let of_both = left_out_of(&["BLUE", "RED"]);
     assert_eq!(of_both.len(), 1);
     assert_eq!(of_both[0].later, second.key);
 }
@@ -134,9 +134,9 @@ fn an_attachment_is_left_out_only_of_the_vrf_in_which_it_contradicts_another() {
 fn services_are_on_every_address_that_packets_of_the_vrf_can_have() {
     let sandbox = Sandbox::new();
     let attachment = sandbox.attachment("blue", "net1", &tcp("http", 8080));
-    let set = rule_set(&[attachment], &facts());
+    let set = rule_set(&[attachment], &facts()).unwrap();
     let addresses = |ifindex: u32| -> Vec<String> {
-        let rule = &set.vrfs[&ifindex].rules[0];
+        let rule = &set.vrfs()[&ifindex].rules[0];
         rule.opens[0]
             .addresses
             .iter()
@@ -145,10 +145,10 @@ fn services_are_on_every_address_that_packets_of_the_vrf_can_have() {
     };
     assert_eq!(addresses(0), ["10.1.0.5", "10.244.0.5", "2001:db8::5"]);
     assert_eq!(addresses(7), ["10.2.0.5", "10.244.0.5", "2001:db8::5"]);
-    assert_eq!(set.slaves, [(3, 0), (8, 7)].into());
+    assert_eq!(*set.slaves(), [(3, 0), (8, 7)].into());
 }
 
-/// What a pod sends to itself through a slave is gated as what comes from outside.
+/// Packets that a pod sends to itself through a slave are gated like packets from outside.
 #[test]
 fn slaves_are_gated_with_their_vrfs() {
     let sandbox = Sandbox::new();
@@ -173,8 +173,8 @@ fn loopback_and_link_local_addresses_are_opened_only_by_a_prefix_wholly_among_th
             {"name": "http", "protocol": "TCP", "port": 8080, "addresses": [prefix]}
         ]);
         let attachment = sandbox.attachment("blue", "net1", &services);
-        let set = rule_set(&[attachment], &facts());
-        let addresses = &set.vrfs[&0].rules[0].opens[0].addresses;
+        let set = rule_set(&[attachment], &facts()).unwrap();
+        let addresses = &set.vrfs()[&0].rules[0].opens[0].addresses;
         addresses.iter().map(ToString::to_string).collect()
     };
     assert_eq!(opened("0.0.0.0/0"), ["10.1.0.5", "10.244.0.5"]);
@@ -198,9 +198,9 @@ fn services_of_a_named_vrf_are_for_that_one_and_the_others_stay_closed() {
         vrf: Some(String::from("RED").try_into().unwrap()),
         ..sandbox.attachment("red", "net2", &services)
     };
-    let set = rule_set(&[red], &facts());
-    assert!(set.vrfs[&0].rules.is_empty());
-    let addresses = &set.vrfs[&7].rules[0].opens[0].addresses;
+    let set = rule_set(&[red], &facts()).unwrap();
+    assert!(set.vrfs()[&0].rules.is_empty());
+    let addresses = &set.vrfs()[&7].rules[0].opens[0].addresses;
     assert_eq!(addresses.len(), 2, "{addresses:?}");
 }
 
@@ -225,10 +225,10 @@ fn an_interface_belongs_to_one_container_at_a_time() {
         attachment
     };
     let (first, second) = (of("one"), of("two"));
-    let told = contradiction(&second, std::slice::from_ref(&first)).unwrap();
-    let told = told.to_string();
+    let found = contradiction(&second, std::slice::from_ref(&first)).unwrap();
+    let message = found.to_string();
     for words in ["net1 in network blue", "container one", "DEL"] {
-        assert!(told.contains(words), "{told}");
+        assert!(message.contains(words), "{message}");
     }
     let again = contradiction(&first, std::slice::from_ref(&first));
     assert_eq!(again, None);

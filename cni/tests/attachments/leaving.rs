@@ -29,7 +29,7 @@ fn del_takes_the_gate_away_with_the_last_attachment_only() {
 }
 
 #[test]
-fn del_does_not_need_to_be_told_the_namespace() {
+fn del_does_not_need_the_namespace() {
     let sandbox = Sandbox::new();
     let plugin = Sandbox::plugin();
     attach(
@@ -59,7 +59,7 @@ fn del_of_another_network_or_container_changes_nothing() {
 
 #[test]
 fn del_after_the_namespace_is_gone_leaves_nothing() {
-    let sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new();
     let plugin = Sandbox::plugin();
     attach(
         &sandbox,
@@ -73,7 +73,7 @@ fn del_after_the_namespace_is_gone_leaves_nothing() {
 
 #[test]
 fn a_new_namespace_of_the_same_name_inherits_nothing_and_loses_nothing() {
-    let sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new();
     let plugin = Sandbox::plugin();
     attach(
         &sandbox,
@@ -115,7 +115,7 @@ fn interfaces_of_one_pod_that_go_at_the_same_time_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_broken_record_is_told_in_the_log_and_stops_nobody() {
+fn a_broken_record_is_named_in_the_log_and_stops_nobody() {
     let sandbox = Sandbox::new();
     let plugin = Sandbox::plugin();
     attach(
@@ -129,7 +129,7 @@ fn a_broken_record_is_told_in_the_log_and_stops_nobody() {
     assert!(sandbox.log().contains("net9"), "{}", sandbox.log());
 }
 
-/// Somebody has edited it, or the disk was full.
+/// Somebody has edited the record, or the disk was full.
 #[test]
 fn a_record_that_can_not_be_read_does_not_keep_its_pod_from_going() {
     // Two services of one port, which no ADD records.

@@ -1,5 +1,5 @@
-//! What attachments do to the gate of a namespace, and what is left when they go. This kernel may lack VRFs: the
-//! facts that would come from it are made up, the gate is real.
+//! What attachments do to the gate of a namespace, and what is left after them. This kernel may lack VRFs: the facts are made
+//! up, the gate is real.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -21,25 +21,31 @@ use std::{
 use common::{CONTAINER, Sandbox, key};
 use serde_json::{Value, json};
 use vrfgate_cni::{
-    Attachment, Facts, Link, LocalAddress,
     agent::{Answer, Event, Notice, PATIENCE, WORKING_EVERY},
-    bring_in_line, contradiction, left_out, rule_set,
+    bring_in_line, rule_set,
 };
-use vrfgate_ebpf::{Gate, L3mdevAccept, TestPacket};
+use vrfgate_core::{Attachment, Link, LinkKind, LocalAddress, NodeFacts, contradiction, left_out};
+use vrfgate_ebpf::{Gate, TestPacket};
 
-/// A pod with a leg in the main domain, and one each in two VRFs. `BLUE` has the number of test packets.
-fn facts() -> Facts {
+/// A pod with an interface in the main domain, and one in each of two VRFs. `BLUE` has the ifindex of test packets.
+fn facts() -> NodeFacts {
     let link = |ifindex, name: &str, is_vrf, master| Link {
         ifindex,
         name: name.into(),
-        is_vrf,
+        kind: if is_vrf {
+            LinkKind::Vrf {
+                table: Some(1000 + ifindex),
+            }
+        } else {
+            LinkKind::Other
+        },
         master,
     };
     let address = |ifindex, address: &str| LocalAddress {
         ifindex,
         address: address.parse().unwrap(),
     };
-    Facts {
+    NodeFacts {
         links: vec![
             link(1, "lo", false, None),
             link(2, "eth0", false, None),
@@ -58,6 +64,7 @@ fn facts() -> Facts {
             address(3, "10.1.0.5"),
             address(8, "10.2.0.5"),
         ],
+        prefixes: Vec::new(),
     }
 }
 
@@ -65,7 +72,7 @@ fn tcp(name: &str, port: u16) -> Value {
     json!([{"name": name, "protocol": "TCP", "port": port}])
 }
 
-/// As ADD does: a record, then the gate.
+/// Attaches as ADD does: first the record, then the gate.
 fn attach(sandbox: &Sandbox, attachment: &Attachment) {
     sandbox.attachments().write(attachment).unwrap();
     settle(sandbox).unwrap();
@@ -95,7 +102,7 @@ fn lets_in(sandbox: &Sandbox, port: u16) -> bool {
 }
 
 fn tcp_sysctl(sandbox: &Sandbox) -> bool {
-    L3mdevAccept::read(&sandbox.netns()).unwrap().tcp.unwrap()
+    sandbox.sysctls()[0]
 }
 
 fn nothing() -> Vec<PathBuf> {

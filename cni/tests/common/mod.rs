@@ -7,66 +7,55 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
-use vrfgate_cni::{Attachment, Attachments, Key, NetnsPlace};
+use vrfgate_cni::{Attachments, place_of};
+use vrfgate_core::{Attachment, Key};
 use vrfgate_ebpf::{Netns, Store};
+use vrfgate_sandbox::Started;
 
 pub const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-pub struct Sandbox {
-    name: String,
-    directory: TempDir,
+pub struct Sandbox(vrfgate_sandbox::Sandbox);
+
+impl Deref for Sandbox {
+    type Target = vrfgate_sandbox::Sandbox;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Sandbox {
     pub fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "this test makes network namespaces: run it as root (`make test` does)"
-        );
-        let directory = TempDir::new().unwrap();
-        let bpffs = directory.path().join("bpf");
-        fs::create_dir(&bpffs).unwrap();
-        let none = None::<&str>;
-        mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), none).unwrap();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("vrfgate-cni-{}-{number}", std::process::id());
-        let sandbox = Self { name, directory };
+        let sandbox = Self(vrfgate_sandbox::Sandbox::new("cni"));
         sandbox.places(&json!({}));
-        sandbox.make_namespace();
+        sandbox.add_interface();
         sandbox
     }
 
-    pub fn make_namespace(&self) {
-        ip(&["netns", "add", &self.name]);
-        // Reference plugins look whether the interface of their previous result is there.
-        let veth = "link add net1 type veth peer name peer1";
-        let arguments: Vec<&str> = ["-n", &self.name]
-            .into_iter()
-            .chain(veth.split(' '))
-            .collect();
-        ip(&arguments);
+    /// Reference plugins look whether the interface of their previous result is there.
+    fn add_interface(&self) {
+        self.ip("link add net1 type veth peer name peer1");
     }
 
     /// The namespace goes, as after a crash: nobody has said DEL.
-    pub fn lose_namespace(&self) {
-        ip(&["netns", "del", &self.name]);
+    pub fn lose_namespace(&mut self) {
+        self.0.lose_netns();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    /// Another namespace comes in its place.
+    pub fn make_namespace(&mut self) {
+        self.0.make_netns();
+        self.add_interface();
     }
 
     pub fn store(&self) -> Store {
-        Store::new(self.path("bpf"), self.path("run"))
+        Store::new(self.bpffs(), self.run_dir())
     }
 
     pub fn attachments(&self) -> Attachments {
@@ -74,25 +63,22 @@ impl Sandbox {
     }
 
     pub fn netns_path(&self) -> PathBuf {
-        Path::new("/run/netns").join(&self.name)
+        Path::new("/run/netns").join(self.name())
     }
 
     pub fn netns(&self) -> Netns {
-        Netns::open(&self.name).unwrap()
-    }
-
-    pub fn pins(&self) -> PathBuf {
-        self.path("bpf/vrfgate").join(self.netns().id().to_string())
+        Netns::open(self.name()).unwrap()
     }
 
     /// An attachment here, as ADD would record it.
     pub fn attachment(&self, network: &str, ifname: &str, services: &Value) -> Attachment {
         Attachment {
             key: key(network, ifname),
-            netns: NetnsPlace::of(&self.netns(), &self.netns_path()).unwrap(),
+            netns: place_of(&self.netns(), &self.netns_path()).unwrap(),
             pod: None,
             vrf: None,
-            services: serde_json::from_value(services.clone()).unwrap(),
+            services: vrfgate_core::services(serde_json::from_value(services.clone()).unwrap())
+                .unwrap(),
             addresses: Vec::new(),
         }
     }
@@ -108,8 +94,8 @@ impl Sandbox {
     /// What root says on this node of where things are: in here, but for these.
     pub fn places(&self, others: &Value) -> PathBuf {
         let mut all = json!({
-            "bpffs": self.path("bpf"),
-            "runDir": self.path("run"),
+            "bpffs": self.bpffs(),
+            "runDir": self.run_dir(),
             "logFile": self.path("log"),
             "logLevel": "debug",
         });
@@ -169,16 +155,6 @@ impl Sandbox {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .stderr(Stdio::null())
-            .status();
-        let _ = umount2(&self.path("bpf"), MntFlags::MNT_DETACH);
     }
 }
 
@@ -250,7 +226,7 @@ impl Call {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
+            .started()
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         let stdin = self
             .stdin
@@ -312,12 +288,6 @@ fn prev_result(version: &str, netns: &Path) -> Value {
         "routes": [{"dst": "0.0.0.0/0"}],
         "dns": {},
     })
-}
-
-fn ip(arguments: &[&str]) {
-    let done = Command::new("ip").args(arguments).status();
-    let done = done.expect("ip(8) is needed: apt-get install iproute2");
-    assert!(done.success(), "ip {arguments:?}");
 }
 
 fn collect(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -171,8 +171,9 @@ pub fn play(
     let mut wrong = Vec::new();
     for row in TABLE {
         for version in VERSIONS {
-            let sandbox = Sandbox::new();
-            let call = prepare(&sandbox, &plugin_in(&sandbox), row, version);
+            let mut sandbox = Sandbox::new();
+            let plugin = plugin_in(&sandbox);
+            let call = prepare(&mut sandbox, &plugin, row, version);
             let reply = call.run();
             let (found, wanted) = (reply.code(), in_version(row, version, expected(row)));
             if found == wanted {
@@ -205,7 +206,7 @@ fn in_version(row: &Row, version: &str, code: Code) -> Code {
 }
 
 /// The call of a row, with everything done that comes before it.
-fn prepare(sandbox: &Sandbox, plugin: &Plugin, row: &Row, version: &str) -> Call {
+fn prepare(sandbox: &mut Sandbox, plugin: &Plugin, row: &Row, version: &str) -> Call {
     let add = sandbox.call(plugin, "ADD", version);
     let mut call = sandbox.call(plugin, row.verb, version);
     if row.verb == "GC" {

@@ -47,7 +47,7 @@ pub struct ControlPlane {
 /// What a control plane is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// An API server that keeps objects, and nobody who acts on them.
+    /// An API server that stores objects, without controllers that act on them.
     Storage,
     /// Kubernetes: what is deployed gets pods, and pods get nodes and the tokens of their accounts.
     Whole,
@@ -274,7 +274,7 @@ fn wait_until_listening(process: &mut Process, port: u16) -> anyhow::Result<()> 
         }
         thread::sleep(Duration::from_millis(20));
     }
-    // Who listens there may be somebody else.
+    // Another program may listen there.
     process.check_running()
 }
 

@@ -29,7 +29,7 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// As `helm template | kubectl apply -f -` does, without what is there for hooks: no pod runs here.
+/// As `helm template | kubectl apply -f -` does, without the objects of hooks: no pod runs here.
 pub async fn install(admin: &Client) -> anyhow::Result<()> {
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n");
     apply(admin, &namespace).await?;

@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{json, to_value};
 use vrfgate_operator::api::VrfGateNode;
 
-use crate::{real_node::NODE, whole::Scene};
+use crate::{real_node::NODE, scene::Scene};
 
 /// How many edits are timed.
 const EDITS: usize = 100;

@@ -178,7 +178,7 @@ async fn what_an_agent_has_installed_goes_with_its_daemon_set_and_for_no_other_r
 
     let mut agent = node.agent(None).await;
     agent.stop();
-    node.is_left(&agent, "nobody has said which DaemonSet");
+    node.is_left(&agent, "no --daemon-set was given");
     let mut agent = node.agent(Some(DAEMON_SET)).await;
     agent.stop();
     assert_eq!(node.installed(), (false, false), "{}", agent.last_words());

@@ -193,7 +193,7 @@ impl<'a> Kit<'a> {
         .await
     }
 
-    /// Waits until an event with this reason tells of a leak.
+    /// Waits until there is an event with this reason about a leak.
     pub async fn event_comes(&self, leak: &str, reason: &str) -> String {
         eventually(&format!("an event {reason} of {leak}"), async || {
             let events = self.events.list(&ListParams::default()).await.unwrap();
@@ -336,7 +336,7 @@ impl Controller {
     }
 }
 
-/// Tries until it works, and fails when patience is over.
+/// Tries until it works, and fails after the timeout.
 pub async fn eventually<T, E: Debug>(
     what: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,

@@ -294,7 +294,7 @@ async fn a_pod_that_was_deleted_while_its_kubelet_was_off_leaves_nothing(suite: 
     delete(&scene.pods, "a").await;
     assert_ne!(scene.vm.tell("how does it stand?"), scene.before);
 
-    // The runtime remembers the pod, and says DEL when the kubelet has heard that nobody wants it any more.
+    // The runtime remembers the pod, and calls DEL once the kubelet knows that the pod is deleted.
     scene.vm.tell("start the kubelet");
     scene.end().await;
 }
@@ -311,7 +311,7 @@ async fn a_pod_that_the_runtime_of_a_kubelet_has_forgotten_is_collected_by_the_a
     scene.pods.delete("a", &at_once).await.unwrap();
     scene.vm.tell("start the kubelet");
     scene.ready_becomes("True").await;
-    // containerd says DEL only for what it remembers, and GC never.
+    // containerd calls DEL only for pods that it remembers, and never calls GC.
     let left = scene.vm.tell("how does it stand?");
     assert!(left.contains("/run/vrfgate/cni/blue:"), "{left}");
 

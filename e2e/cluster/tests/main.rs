@@ -10,11 +10,14 @@ mod edits;
 mod install;
 mod kit;
 mod kubelet;
+mod leaks;
 mod newcomer;
 mod node;
 mod pods;
 mod real_node;
 mod replicas;
+mod scene;
+mod stored;
 mod suite;
 mod validation;
 mod vm;
@@ -37,9 +40,11 @@ fn main() -> ExitCode {
     };
     let tests = [
         validation::tests(),
+        stored::tests(),
         accounts::tests(),
         chart::tests(),
         controller::tests(),
+        leaks::tests(),
         node::tests(),
         install::tests(),
         pods::tests(),

@@ -1,4 +1,4 @@
-//! A newcomer's path: what README says of a cluster, done to the letter, and timed.
+//! A newcomer's path: the commands of docs/cluster.md, run exactly as they stand, and timed.
 
 use std::{
     env,
@@ -11,9 +11,9 @@ use tokio::task::block_in_place;
 
 use crate::{
     kit::eventually,
+    scene::{REACHED_SSH, REFUSED, SSH, Scene},
     suite::{Suite, Test, tests},
     vm::{directory, said},
-    whole::{REACHED_SSH, REFUSED, SSH, Scene},
 };
 
 pub fn tests() -> Vec<Test> {
@@ -26,9 +26,10 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The commands of the chapter, up to its first section, and what is shown of their output.
-fn steps(readme: &str) -> Vec<(String, Vec<String>)> {
-    let (_, chapter) = readme.split_once(CHAPTER).expect("the chapter");
+/// The commands of the chapter of a document, up to its first section, and what is shown of their output.
+fn steps(document: &str) -> Vec<(String, Vec<String>)> {
+    let text = std::fs::read_to_string(repository().join(document)).unwrap();
+    let (_, chapter) = text.split_once(CHAPTER).expect("the chapter");
     let (chapter, _) = chapter.split_once("\n##").expect("another one");
     let mut steps: Vec<(String, Vec<String>)> = Vec::new();
     for block in chapter.split("```console\n").skip(1) {
@@ -73,15 +74,18 @@ impl Scene<'_> {
     }
 }
 
-/// The columns of a table, without what is the newcomer's own: how many nodes there are, and how old it is.
+/// The columns of a table, without those that differ for each cluster: the number of nodes, and the age.
 fn columns(row: &str) -> Vec<&str> {
     let columns = row.split_whitespace().take(6);
     columns.filter(|column| !column.contains('/')).collect()
 }
 
 async fn a_release_is_what_a_newcomer_gets_who_follows_the_readme(suite: &Suite) {
-    let readme = repository().join("README.md");
-    let steps = steps(&std::fs::read_to_string(readme).unwrap());
+    let in_short = steps("README.md");
+    let steps = steps("docs/cluster.md");
+    for step in &in_short {
+        assert!(steps.contains(step), "{step:?} stands in README.md only");
+    }
     let mut scene = Scene::new(suite).await;
     scene.vm.sees(SSH, REFUSED);
     let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! A real agent, in a network namespace of its own, with a real API server. No VRF is needed to see what is
-//! asked for and what is said of it, so this runs on any kernel; what the gate then does, the VRF lab shows.
+//! A real agent, in a network namespace of its own, with a real API server. Specs and statuses need no VRF, so this runs on
+//! any kernel; the VRF lab tests what the gate does.
 
 use std::{
     fs,
@@ -150,7 +150,7 @@ async fn an_agent_puts_its_own_object_into_force_and_says_so(suite: &Suite) {
         "{gate:?}"
     );
 
-    // The finalizer goes when the agent has let go, and then the machine is as it was.
+    // The finalizer goes once the agent has released the leak; the machine is then as it was.
     assert!(!machine.remains().is_empty());
     delete(&kit.leaks, "blue").await;
     kit.is_gone("blue").await;
@@ -169,7 +169,7 @@ async fn an_agent_starts_and_keeps_without_the_api_server(suite: &Suite) {
     suite
         .away_while(async || {
             agent.kill();
-            // Whoever asks for a status finds what was in force, before and after.
+            // The status shows what is in force, before and after.
             assert!(machine.status().to_string().contains("blue"));
             agent = machine.agent("a");
             eventually("the agent's start without the API server", async || {
@@ -214,7 +214,7 @@ async fn an_agent_keeps_what_it_had_when_its_object_is_deleted(suite: &Suite) {
     .await;
     assert!(machine.status().to_string().contains("blue"));
 
-    // The controller makes it anew, and the agent tells of it anew.
+    // The controller makes it again, and the agent reports on it again.
     let _controller = kit.controller("two").await;
     eventually("the status of the new object", async || {
         let gate = kit.gates.get_opt("a").await.unwrap();

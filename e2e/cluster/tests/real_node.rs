@@ -182,7 +182,7 @@ async fn a_real_node_loses_no_connection_while_everything_around_it_is_away(suit
     scene.in_force().await;
     scene.vm.sees(SSH, REFUSED);
     scene.vm.sees(DNS, REACHED_DNS);
-    // What is open stays open: the gate is asked for new connections only.
+    // Open connections stay open: the gate decides on new ones only.
     scene.vm.tell("still talk");
     scene.end().await;
 }
@@ -216,7 +216,7 @@ async fn a_real_node_that_reboots_opens_what_is_listed_and_nothing_else(suite: &
     scene.vm = scene.vm.reboot().unwrap();
     scene.vm.sees(SSH, REFUSED);
     assert_eq!(scene.vm.tell("how does it stand?"), scene.before);
-    // Nothing of before is left in the machine, so the API server is who tells the agent.
+    // Nothing from before is left in the machine, so the agent knows it from the API server.
     scene.start_agent().await;
     scene.vm.soon_sees(SSH, REACHED_SSH);
     scene.vm.soon_sees(DNS, REACHED_DNS);

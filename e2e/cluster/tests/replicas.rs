@@ -57,7 +57,7 @@ async fn another_replica_takes_over_from_one_that_was_killed(suite: &Suite) {
     kit.gate_becomes("a", &["blue Enforce: ssh 192.0.2.1/32 22"])
         .await;
     one.process.kill();
-    // Nobody leads for a while; what is done then must not be lost.
+    // No replica leads for a while; changes of that time must not be lost.
     merge(&kit.leaks, "blue", json!({"spec": {"mode": "Audit"}})).await;
     kit.gate_becomes("a", &["blue Audit: ssh 192.0.2.1/32 22"])
         .await;

@@ -1,5 +1,10 @@
 //! What a real API server refuses, `vrfgate run -f` refuses, and the other way round.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use http::Request;
 use kube::{
     Api, Client, Error,
@@ -17,10 +22,9 @@ pub fn tests() -> Vec<Test> {
     tests![
         bad_leaks_are_refused_by_the_api_server_as_in_files,
         what_only_a_cluster_gives_a_meaning_to_is_refused_by_api_server_and_controller_alike,
-        what_was_stored_before_a_rule_came_can_still_be_told_of_and_let_go,
         what_the_api_server_cannot_tell_is_refused_in_files,
         good_leaks_are_accepted_by_the_api_server_as_in_files,
-        the_examples_of_the_readme_are_accepted,
+        the_examples_of_the_documents_are_accepted,
         nothing_stands_beside_a_reference_to_a_service,
         the_vrf_of_a_leak_cannot_be_changed,
         lists_are_limited_by_the_api_server_too,
@@ -29,7 +33,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// The object of a row.
-fn leak(spec: &str) -> String {
+pub fn leak(spec: &str) -> String {
     format!(
         "apiVersion: vrfgate.dev/v1alpha1\nkind: VrfLeak\nmetadata: {{name: blue}}\nspec: {{{spec}}}\n"
     )
@@ -102,134 +106,6 @@ async fn what_only_a_cluster_gives_a_meaning_to_is_refused_by_api_server_and_con
     }
 }
 
-/// Removes every rule from a schema, as an older version may have had it.
-fn forget_rules(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            for rule in [
-                "x-kubernetes-validations",
-                "pattern",
-                "enum",
-                "maxLength",
-                "minLength",
-                "maxItems",
-                "maxProperties",
-            ] {
-                // A field of that name is not a rule.
-                if fields.get(rule).is_some_and(|rule| !rule.is_object()) {
-                    fields.remove(rule);
-                }
-            }
-            fields.values_mut().for_each(forget_rules);
-        }
-        Value::Array(items) => items.iter_mut().for_each(forget_rules),
-        _ => {}
-    }
-}
-
-/// The same definition under another group, with the rules of today or none: what is stored under the one is then
-/// looked at by the other.
-fn definition(with_rules: bool) -> Value {
-    let text = vrfgate_operator::api::crd_yaml().unwrap();
-    let definitions: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-    let mut definition = definitions.into_iter().next().unwrap();
-    definition["metadata"]["name"] = json!("vrfleaks.stored.example");
-    definition["metadata"]["annotations"] = json!({});
-    definition["spec"]["group"] = json!("stored.example");
-    definition["spec"]["names"]["shortNames"] = json!([]);
-    definition["spec"]["names"]["categories"] = json!([]);
-    if !with_rules {
-        forget_rules(&mut definition["spec"]["versions"]);
-    }
-    definition
-}
-
-/// A request to the API server; what it says, or why not.
-async fn send(admin: &Client, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-    let content = match method {
-        "PATCH" => "application/merge-patch+json",
-        _ => "application/json",
-    };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", content)
-        .body(body.to_string().into_bytes())
-        .unwrap();
-    admin
-        .request(request)
-        .await
-        .map_err(|error| error.to_string())
-}
-
-async fn what_was_stored_before_a_rule_came_can_still_be_told_of_and_let_go(suite: &Suite) {
-    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    const OBJECTS: &str = "/apis/stored.example/v1alpha1/vrfleaks";
-    let admin = &suite.admin;
-    send(admin, "POST", DEFINITIONS, &definition(false))
-        .await
-        .unwrap();
-    let named = format!("{DEFINITIONS}/vrfleaks.stored.example");
-    let mut old: Value = serde_saphyr::from_str(&leak(
-        "vrf: BLUE, pods: {}, nodeSelector: {matchExpressions: [{key: a role, operator: Foo}]}, \
-         services: [{name: a, protocol: TCP, port: 1, addresses: [192.0.2.1/32], sources: ['2001:db8::/32']}]",
-    ))
-    .unwrap();
-    old["apiVersion"] = json!("stored.example/v1alpha1");
-    let mut last = Ok(Value::Null);
-    for _ in 0..600 {
-        // The API server serves a new kind some time after it was made.
-        last = send(admin, "POST", OBJECTS, &old).await;
-        if last.is_ok() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    last.unwrap();
-
-    let rules = json!({"spec": {"versions": definition(true)["spec"]["versions"]}});
-    send(admin, "PATCH", &named, &rules).await.unwrap();
-    let mut fresh = old.clone();
-    fresh["metadata"]["name"] = json!("fresh");
-    let mut refused = false;
-    for _ in 0..600 {
-        // So it does with new rules.
-        if send(admin, "POST", &format!("{OBJECTS}?dryRun=All"), &fresh)
-            .await
-            .is_err()
-        {
-            refused = true;
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    assert!(refused, "the rules don't come into force");
-
-    let object = format!("{OBJECTS}/blue");
-    let status = json!({"status": {"conditions": [{
-        "type": "Accepted", "status": "False", "reason": "Invalid", "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }]}});
-    send(admin, "PATCH", &format!("{object}/status"), &status)
-        .await
-        .unwrap();
-    for finalizers in [json!(["vrfgate.dev/nodes-let-go"]), json!([])] {
-        let held = json!({"metadata": {"finalizers": finalizers}});
-        send(admin, "PATCH", &object, &held).await.unwrap();
-    }
-    // Who edits something else is not made to mend everything first.
-    send(
-        admin,
-        "PATCH",
-        &object,
-        &json!({"metadata": {"labels": {"a": "b"}}}),
-    )
-    .await
-    .unwrap();
-    send(admin, "DELETE", &object, &json!({})).await.unwrap();
-    send(admin, "DELETE", &named, &json!({})).await.unwrap();
-}
-
 async fn what_the_api_server_cannot_tell_is_refused_in_files(suite: &Suite) {
     for cases::Row(spec, path, says) in cases::BEYOND_THE_API_SERVER.iter().copied().flatten() {
         let stored = create(&suite.admin, &leak(spec))
@@ -263,11 +139,23 @@ async fn good_leaks_are_accepted_by_the_api_server_as_in_files(suite: &Suite) {
     }
 }
 
-/// The objects in the text of `README.md`: from `apiVersion` to the next prompt or fence.
-fn examples() -> Vec<String> {
-    let readme = include_str!("../../../README.md");
+/// `README.md` and the pages of `docs`.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut documents = vec![root.join("README.md")];
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            documents.push(path);
+        }
+    }
+    documents
+}
+
+/// The objects in a text: from `apiVersion` to the next prompt or fence.
+fn examples(text: &str) -> Vec<String> {
     let mut examples = Vec::new();
-    let mut lines = readme.lines();
+    let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if line.starts_with("apiVersion: vrfgate.dev/") {
             let rest = lines
@@ -280,14 +168,17 @@ fn examples() -> Vec<String> {
     examples
 }
 
-async fn the_examples_of_the_readme_are_accepted(suite: &Suite) {
-    let examples = examples();
-    assert!(!examples.is_empty());
-    for example in examples {
-        if let Err(error) = create(&suite.admin, &example).await {
-            panic!("{example}\n{error}");
+async fn the_examples_of_the_documents_are_accepted(suite: &Suite) {
+    let mut tried = 0;
+    for document in documents() {
+        for example in examples(&fs::read_to_string(&document).unwrap()) {
+            if let Err(error) = create(&suite.admin, &example).await {
+                panic!("{}: {example}\n{error}", document.display());
+            }
+            tried += 1;
         }
     }
+    assert!(tried >= 2, "{tried}");
 }
 
 async fn nothing_stands_beside_a_reference_to_a_service(suite: &Suite) {

@@ -2,7 +2,8 @@
 //! The guest's side is `e2e/node`.
 
 use std::{
-    env, fs,
+    cell::RefCell,
+    env, fmt, fs,
     io::{BufRead as _, BufReader, ErrorKind, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::symlink,
@@ -14,6 +15,7 @@ use std::{
 
 use serde_json::Value;
 use vrfgate_cluster::{HOST_OF_VM, Process};
+use vrfgate_sandbox::soon;
 
 use crate::kit::program;
 
@@ -130,19 +132,15 @@ impl Vm {
     /// The client's attempts end so, now or soon.
     #[track_caller]
     pub fn soon_sees(&mut self, attempt: &str, outcome: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let last = RefCell::new(String::new());
+        let what =
+            fmt::from_fn(|f| write!(f, "{attempt}: {outcome}, but {}; {}", last.borrow(), said()));
+        soon(what, || {
             let seen = self.tell(attempt);
-            if seen == outcome {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{attempt}: {seen}, not {outcome}; {}",
-                said()
-            );
-            thread::sleep(Duration::from_millis(200));
-        }
+            let met = seen == outcome;
+            last.replace(seen);
+            met
+        });
     }
 }
 

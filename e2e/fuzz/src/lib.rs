@@ -1,20 +1,20 @@
-//! What strangers may hand to vrfgate: by name, what reads it. A reader may refuse whatever it is given; that it panics, hangs, or
-//! breaks a promise that it checks itself, is a fault.
+//! The readers of untrusted input, by name. A reader may refuse any input. It is a fault if it panics, hangs, or breaks a promise
+//! that it checks itself.
 
-/// A reader, and what promise it holds.
+/// A reader.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. Each has a directory of its name in `corpus`.
 pub const TARGETS: [Target; 9] = [
-    // A container runtime's network configuration with `prevResult`, which is handed on to the byte.
+    // A container runtime's network configuration, with `prevResult`, which is passed on byte for byte.
     ("plugin_stdin", vrfgate_cni::fuzz::stdin),
     // Records of attachments, and what an agent makes of them.
     ("attachments", vrfgate_operator::fuzz::attachments),
-    // What the plugin says on the agent's socket.
+    // The plugin's messages on the agent's socket.
     ("agent_socket", vrfgate_operator::fuzz::notice),
-    // Configuration lists, of which nothing changes but our entry.
+    // Configuration lists, in which only vrfgate's entry changes.
     ("conflist", vrfgate_operator::fuzz::conflist),
-    // What an agent leaves beside its pins for the next one.
+    // The file that an agent leaves beside its pins for the next one.
     ("agent_files", vrfgate_operator::fuzz::agent_files),
     // VrfLeaks of files.
     ("leaks", vrfgate_operator::fuzz::leaks),

@@ -1,4 +1,4 @@
-//! The committed corpus, without a fuzzer: what it has found once stays mended.
+//! The committed corpus, without a fuzzer: faults that it has found stay fixed.
 
 use std::{fs, path::Path};
 

@@ -81,7 +81,7 @@ fn leaks_open_what_they_list_in_pods_that_they_select_and_in_no_other() {
     late.add();
     only(&others_client, &[8080]);
 
-    // What comes with an attachment is there when ADD ends, whoever holds the gate.
+    // An attachment's services are open when ADD ends, whichever process holds the gate.
     let second = node
         .interface(&one, "net2", &open(80))
         .of_pod("core", "one");
@@ -124,7 +124,7 @@ fn a_vrf_that_comes_later_is_closed_and_gets_what_is_for_every_vrf() {
         .of_pod("core", "one")
         .add();
     let _agent = node.agent(&machine, &spec(&["one"], &[22]));
-    // By now the agent looks after the pod. Before, nobody did.
+    // By now the agent keeps the pod's gate. Before, no process did.
     client.connect(V4.main(22)).should_soon_reach("pod");
 
     let red = one
@@ -185,7 +185,7 @@ fn what_pods_have_left_that_vanished_goes_when_an_agent_comes() {
         });
         left
     };
-    // The runtime is killed, and never says DEL.
+    // The runtime is killed, and never calls DEL.
     drop((its_servers, its_client, vanishes));
     assert!(left().len() >= 2, "{:?}", left());
 

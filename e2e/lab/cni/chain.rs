@@ -40,7 +40,7 @@ fn a_pod_behind_bridge_and_vrf_serves_the_listed_port_with_an_unmodified_server(
     );
 }
 
-/// As from a `NetworkAttachmentDefinition`: whoever may write one is not root of the node.
+/// As from a `NetworkAttachmentDefinition`, whose writers are not root on the node.
 fn a_network_configuration_that_says_where_to_write_is_refused_and_nothing_is_written_there() {
     let machine = Lab::new();
     let pod = machine.pod("pod");
@@ -53,12 +53,12 @@ fn a_network_configuration_that_says_where_to_write_is_refused_and_nothing_is_wr
 
         let output = net1.chain(&machine, "add");
         let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-        let refused = format!("{key}: is the node's to say");
+        let refused = format!("{key}: is set in /etc/vrfgate/cni.conf on the node");
         assert!(
             !output.status.success() && said.concat().contains(&refused),
             "{said:?}"
         );
-        // The runtime says so after an ADD that failed, with the same configuration.
+        // The runtime calls DEL after an ADD that failed, with the same configuration.
         must(&net1.chain(&machine, "del"));
         assert!(!theirs.exists(), "{}", theirs.display());
         assert!(node.left().is_empty(), "{:?}", node.left());

@@ -61,7 +61,7 @@ fn announce(router: &Host) -> io::Result<()> {
     words.extend(ANNOUNCED.octets());
     router.netns().enter(|| {
         let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
-        // Whoever is further away than the link is not believed.
+        // Advertisements from beyond the link are not accepted.
         socket.set_multicast_hops_v6(255)?;
         socket.set_multicast_if_v6(eth0)?;
         let everybody = SocketAddrV6::new(EVERYBODY, 0, 0, eth0);
@@ -79,7 +79,7 @@ fn address_by_a_router(pod: &Host, router: &Host) -> IpAddr {
         let shown = pod.ip_shows("-6 -json address show dev blue1");
         let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
         let addresses = shown[0]["addr_info"].as_array().into_iter().flatten();
-        // Not before the pod is sure that nobody else has it.
+        // Not before duplicate address detection has ended.
         let addresses = addresses.filter(|address| address["tentative"] != true);
         let mut addresses = addresses.filter_map(|address| address["local"].as_str()?.parse().ok());
         made = addresses

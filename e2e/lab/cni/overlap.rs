@@ -65,7 +65,7 @@ fn both_are_open(client: &Host) {
     client.connect(V4.main(CLOSED)).should_be_refused();
 }
 
-/// How often each rule has let somebody in.
+/// How many connections each rule has let in.
 #[track_caller]
 fn counted(node: &CniNode, pod: &Host) -> BTreeMap<String, u64> {
     let status = node.status(pod);
@@ -83,7 +83,7 @@ fn counted(node: &CniNode, pod: &Host) -> BTreeMap<String, u64> {
     counted
 }
 
-/// An agent that selects no pods, once it looks after the gate of this one.
+/// An agent that selects no pods, once it keeps the gate of this one.
 #[must_use]
 #[track_caller]
 fn agent_takes_over(node: &CniNode, machine: &Host, pod: &Host) -> Agent {
@@ -127,7 +127,7 @@ fn overlapping_attachments_are_both_open_without_an_agent_and_keep_their_counter
     );
 
     let agent = agent_takes_over(&node, &machine, &pod);
-    // Nobody has connected meanwhile.
+    // No client has connected meanwhile.
     assert_eq!(counted(&node, &pod), by_the_plugin);
     both_are_open(&client);
     check_both();

@@ -190,7 +190,7 @@ fn check_sees_a_service_that_is_not_open_any_more_on_an_address_that_add_opened(
         net1.add();
         net1.must("CHECK");
     }
-    // Who takes an address away means it.
+    // An address that was removed is not missed.
     erase_rules(&node, Some(one));
     pod.ip("address del 192.0.2.1/24 dev lan");
     net1.must("CHECK");

@@ -1,4 +1,4 @@
-//! Who isn't root is not believed to be an agent, nor heard by one, even where the socket is anybody's.
+//! Only root counts as an agent, and an agent listens only to root, even if everybody can reach the socket.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::json;
-use vrfgate_e2e::{CniNode, Lab};
+use vrfgate_e2e::{CniNode, Lab, Started};
 
 use super::{
     agent::{only, pod, spec},
@@ -61,13 +61,13 @@ fn python(program: &str, uid: u32) -> Command {
     command
 }
 
-/// Somebody who listens where an agent would.
+/// A process that listens where an agent would.
 struct Stranger(Child);
 
 impl Stranger {
     #[track_caller]
     fn new(uid: u32, socket: &Path) -> Self {
-        let child = python(AGENT, uid).arg(socket).spawn();
+        let child = python(AGENT, uid).arg(socket).started();
         let stranger = Self(child.unwrap_or_else(|error| panic!("python3: {error}")));
         soon("somebody listens", || UnixStream::connect(socket).is_ok());
         stranger
@@ -103,7 +103,7 @@ fn an_agent_that_is_not_root_is_not_believed() {
     give_away(&socket);
 
     let stranger = Stranger::new(NOBODY, &socket);
-    let who = "uid 65534 listens there, who is not root";
+    let who = "uid 65534 listens there, and is not root";
     net1.should_refuse("ADD", 11, who);
     net1.should_refuse("STATUS", 50, who);
     assert!(node.records().is_empty(), "{:?}", node.records());

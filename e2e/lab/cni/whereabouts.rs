@@ -31,7 +31,7 @@ tests! {
 /// Where the names of some pods are, which an agent of [`elsewhere`] doesn't see.
 const NAMES: &str = "/var/tmp";
 
-/// Where it doesn't see what is mounted on them, as in a container whose volume has no mount propagation.
+/// Where it doesn't see mounts on them, as in a container whose volume has no mount propagation.
 const BARE: &str = "/run";
 
 /// A process that lives in a pod and does nothing else.
@@ -113,7 +113,7 @@ fn raw(netns: &Netns) -> i32 {
     netns.as_fd().as_raw_fd()
 }
 
-/// Takes away the name that the lab gave to a pod. What the test has of it keeps it, and nobody can see that.
+/// Removes the name that the lab gave to a pod. The test's descriptor keeps the namespace alive, unseen by others.
 #[track_caller]
 fn unname(pod: &Host) {
     let name = Path::new("/run/netns").join(pod.netns().name());
@@ -245,7 +245,7 @@ fn a_name_in_another_directory_is_found_by_an_agent_that_can_not_look_there() {
         .of_pod("core", "one")
         .at(&name.path());
 
-    // It sees every process of the machine, and by those what is named where they are.
+    // It sees every process of the machine, and through these, names in their mount namespaces.
     let agent = node.agent_by(&machine, &spec(&["one"], &[22]), &elsewhere(&[]));
     net1.add();
     client
@@ -328,7 +328,7 @@ fn of_a_pod_that_it_can_not_see_an_agent_says_what_it_lacks_and_leaves_the_gate_
     }
 }
 
-/// A container runtime that is restarted may give a name twice, and say DEL late.
+/// A container runtime that is restarted may use a name twice, and call DEL late.
 fn a_pod_that_got_the_name_of_one_that_is_gone_is_another() {
     let machine = Lab::new();
     let node = CniNode::new();

@@ -1,6 +1,6 @@
 //! Every example of the documents and of the chart, to the letter, in a real gate, and used by a client.
 //!
-//! What is shown is found in the files themselves: an example that is added is tried, or its file fails here.
+//! The examples are found in the files themselves: a new one is tested, or its file fails here.
 
 mod found;
 mod world;
@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Trial> {
     tests
 }
 
-/// The chart's examples, the README, the chart's notes and the package's example, at least.
+/// README, the pages of docs, the chart's examples and notes, and the package's example, at least.
 fn some() {
     let files: Vec<String> = found::all().into_iter().map(|(file, _)| file).collect();
     for file in [
@@ -38,6 +38,8 @@ fn some() {
         "charts/vrfgate/examples/multus.yaml",
         "charts/vrfgate/examples/tenants.yaml",
         "charts/vrfgate/templates/NOTES.txt",
+        "docs/one-machine.md",
+        "docs/pods.md",
         "operator/packaging/debian/blue.yaml.example",
     ] {
         assert!(files.iter().any(|found| found == file), "{file}: {files:?}");

@@ -1,4 +1,4 @@
-//! `vrfgate explain` tells what a client then sees, and why.
+//! `vrfgate explain` predicts what a client sees, and why.
 //!
 //! Every verdict here is checked twice: against what the test has set up, and against a real client.
 
@@ -87,7 +87,7 @@ impl Packet<'_> {
         Self { to, ..self }
     }
 
-    /// It reaches the server named `identity`, and is said to.
+    /// It reaches the server named `identity`, as predicted.
     #[track_caller]
     fn is_served_by(&self, identity: &str, words: &str) {
         let explanation = self.explained("Served", words);
@@ -95,7 +95,7 @@ impl Packet<'_> {
         self.attempt().should_reach(identity);
     }
 
-    /// It fails so and for this reason, and the client sees what is foretold.
+    /// It fails in this way, for this reason, and the client sees what was predicted.
     #[track_caller]
     fn fails(&self, verdict: &str, words: &str) {
         let explanation = self.explained(verdict, words);
@@ -109,7 +109,7 @@ impl Packet<'_> {
         }
     }
 
-    /// What is said of it, which has to contain the verdict and the words.
+    /// The explanation, which must contain the verdict and the words.
     #[track_caller]
     fn explained(&self, verdict: &str, words: &str) -> Value {
         let protocol = format!("{:?}", self.transport).to_lowercase();

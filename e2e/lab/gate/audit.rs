@@ -90,7 +90,7 @@ fn a_vrf_that_no_leak_names_is_open_where_the_sysctl_was_1(net: &Net) {
     red.connect(net.main(80)).should_reach("web");
 }
 
-/// What is counted are look-ups: a SYN that is sent again on a slow machine is one more, and so is a segment
+/// Look-ups are counted: a SYN that is sent again on a slow machine is one more, and so is a segment
 /// that comes after its connection has ended.
 fn each_counts_once(count: &Value) {
     let counted = count.as_u64().unwrap_or_default();

@@ -39,7 +39,7 @@ fn an_edit_of_the_file_comes_into_force(net: &Net) {
     vrfgate.write(&open_tcp("BLUE", net, &[80]));
 
     client.connect(net.main(80)).should_soon_reach("web");
-    // What is no longer listed goes after what is new has come.
+    // Old rules are removed after new ones were added.
     client.connect(net.main(22)).should_soon_be_refused();
 }
 

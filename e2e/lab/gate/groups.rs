@@ -1,4 +1,4 @@
-//! Broadcast and multicast datagrams skip the socket look-up, and with it every gate. What is done about it.
+//! Broadcast and multicast datagrams bypass the socket look-up, and so every gate. What vrfgate does about it.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! What is listed is open, and nothing beside it.
+//! Listed services are open, and nothing else.
 
 use vrfgate_e2e::ReplyFrom;
 

@@ -19,8 +19,8 @@ tests! {
         what_is_not_listed_is_as_on_a_stock_kernel_with_the_local_table_last;
 }
 
-/// How long an answer may take before it counts as none. A connection that isn't made, and any difference, is looked at
-/// again with more patience.
+/// How long an answer may take before it counts as none. A connection that isn't made, and any difference, is tried
+/// again with a longer timeout.
 const SHORTLY: Duration = Duration::from_millis(300);
 const PATIENTLY: Duration = Duration::from_secs(3);
 
@@ -184,7 +184,7 @@ struct World {
     ports: Vec<Port>,
 }
 
-/// A port's servers; of UDP, those that count who comes.
+/// A port's servers; of UDP, those that count their clients.
 struct Port {
     number: u16,
     _tcp: Vec<Listener>,
@@ -226,7 +226,7 @@ impl World {
              address add {of_red} dev red1 {flags}"
         ));
         if net.main.is_ipv4() {
-            // As people do who want a loopback address inside the VRF.
+            // As one does for a loopback address inside the VRF.
             lab.ip("address add 127.1.0.1/8 dev BLUE");
         }
         for (address, device) in link_local {

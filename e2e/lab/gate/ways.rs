@@ -60,7 +60,7 @@ fn should_be_gated<'a>(connect: impl Fn(u16) -> Attempt<'a>) {
 
 /// A router with VRF BLUE, and a machine beside it: `p1` there leads to `eth0` here.
 fn beside(modules: &[&str]) -> (Lab, Host) {
-    // Not every kernel brings a module in for who is in a namespace of his own.
+    // Not every kernel loads a module for a process in a namespace of its own.
     let _ = Command::new("modprobe").arg("-a").args(modules).status();
     let lab = Lab::new();
     let _blue = lab.vrf("BLUE");
@@ -270,7 +270,7 @@ fn a_transparent_proxy_of_a_vrf_is_reached_where_its_own_address_and_port_are_li
     let unbound = proxy("proxy").tcp(("127.0.0.1", 3128));
     let vrfgate = lab.vrfgate();
     vrfgate.apply(&open(V4.clients));
-    // Nobody has taken it, so it is forwarded, and there is no way.
+    // No socket has taken it, so it is forwarded, and there is no route.
     client.connect(FAR).should_be_unreachable();
     vrfgate.apply(&leak(
         "BLUE",

@@ -1,12 +1,7 @@
 //! Hundreds of things happen to a host in any order. Afterwards all is as a fresh start would make it, and
 //! never meanwhile was anything open that nobody listed.
 
-use std::{
-    env, fmt, fs,
-    sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{env, fmt, fs, sync::OnceLock, thread, time::Duration};
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -15,7 +10,7 @@ use vrfgate_e2e::{Host, Lab, ReplyFrom, Scanner, Transport, Vrfgate, detach_link
 use crate::{
     leaks::leak,
     net::{V4, V6},
-    suite::tests,
+    suite::{soon, tests},
 };
 
 tests! {
@@ -29,9 +24,6 @@ const EVENTS: usize = 500;
 
 /// The same at a second try: what it has found must not go by unseen.
 static SEED: OnceLock<u64> = OnceLock::new();
-
-/// How long things may take to settle.
-const SOON: Duration = Duration::from_mins(2);
 
 fn after_any_number_of_changes_all_is_as_after_a_fresh_start_and_nothing_was_open_meanwhile() {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
@@ -235,11 +227,9 @@ impl Chaos {
             return;
         }
         self.note(format!("{name} detached"));
-        let deadline = Instant::now() + SOON;
-        while inode(&pin).is_none_or(|now| now == before) {
-            assert!(Instant::now() < deadline, "no new gate; {}", self.story);
-            thread::sleep(Duration::from_millis(2));
-        }
+        self.soon("a new gate", || {
+            inode(&pin).is_some_and(|now| now != before)
+        });
     }
 
     fn edit_leaks(&mut self) {
@@ -256,9 +246,7 @@ impl Chaos {
     fn kill_vrfgate(&mut self) {
         // One that hasn't seen yet that its pins are gone takes the gate with it: these two at once are more
         // than anybody can put right.
-        while !self.vrfgate.pins().join("link").exists() {
-            thread::sleep(Duration::from_millis(10));
-        }
+        self.soon("pins", || self.vrfgate.pins().join("link").exists());
         self.vrfgate.write(&leaks(22));
         self.vrfgate.kill();
         self.vrfgate.restart();
@@ -276,21 +264,14 @@ impl Chaos {
             )
         ));
         self.vrfgate.should_say("leak last waits for VRF LAST");
-        let deadline = Instant::now() + SOON;
         let mut before = self.state();
-        loop {
+        self.soon("an end of changes", || {
             thread::sleep(Duration::from_secs(1));
             let now = self.state();
-            if now == before && now["status"]["gate"]["sysctls"]["now"]["tcp"] == true {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "no end of changes; {}",
-                self.story
-            );
+            let settled = now == before && now["status"]["gate"]["sysctls"]["now"]["tcp"] == true;
             before = now;
-        }
+            settled
+        });
     }
 
     fn should_never_have_been_open(&self) {
@@ -318,17 +299,19 @@ impl Chaos {
         self.vrfgate.terminate();
         self.vrfgate.clear();
         self.vrfgate.restart();
-        let deadline = Instant::now() + SOON;
-        let mut fresh = self.state();
-        while fresh != grown {
-            assert!(
-                Instant::now() < deadline,
-                "{}\nafter changes: {grown:#}\nafter a fresh start: {fresh:#}",
-                self.story
-            );
-            thread::sleep(Duration::from_millis(500));
-            fresh = self.state();
-        }
+        let what = fmt::from_fn(|f| {
+            let fresh = self.state();
+            write!(
+                f,
+                "the same\nafter changes: {grown:#}\nafter a fresh start: {fresh:#}"
+            )
+        });
+        self.soon(what, || self.state() == grown);
+    }
+
+    #[track_caller]
+    fn soon(&self, what: impl fmt::Display, holds: impl FnMut() -> bool) {
+        soon(fmt::from_fn(|f| write!(f, "{what}; {}", self.story)), holds);
     }
 
     /// Everything that vrfgate has made of the host, without what tells one start from another.

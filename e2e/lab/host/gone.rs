@@ -1,11 +1,11 @@
-//! A namespace that goes away, and takes everything of its gate with it.
+//! A namespace that is removed takes everything of its gate with it.
 
 use std::{
     fs,
     process::{Child, Command, Stdio},
 };
 
-use vrfgate_e2e::{Lab, Vrfgate, program};
+use vrfgate_e2e::{Lab, Started, Vrfgate, program};
 
 use crate::{
     leaks::open_tcp,
@@ -43,7 +43,7 @@ impl Mortal {
             .arg(vrfgate.run_dir())
             .args(options)
             .stderr(Stdio::null())
-            .spawn()
+            .started()
             .unwrap_or_else(|error| panic!("starting vrfgate: {error}"))
     }
 

@@ -29,15 +29,6 @@ tests! {
         a_kernel_that_lists_no_udp_sockets_gets_its_gate_and_status_tells;
 }
 
-#[track_caller]
-fn should_soon_tell(vrfgate: &Vrfgate, words: &str) {
-    let mut status = String::new();
-    soon(&format!("status tells {words:?}"), || {
-        status = vrfgate.status_text();
-        status.contains(words)
-    });
-}
-
 /// By a unicast route to `lo`, a packet is lost; whether the kernel says so differs from one to the next.
 #[track_caller]
 fn should_soon_lose(client: &Host, service: SocketAddr) {
@@ -86,11 +77,10 @@ fn a_route_in_the_place_of_ours_is_told_with_who_made_it_and_ours_comes_back_aft
         "route replace {main} dev lo table 10 proto bgp{metric}"
     ));
 
-    should_soon_tell(
-        &vrfgate,
-        &format!("somebody else's `{main} dev lo table 10 proto bgp"),
-    );
-    should_soon_tell(&vrfgate, "have what made it (proto bgp) leave it out");
+    vrfgate.should_soon_tell(&format!(
+        "somebody else's `{main} dev lo table 10 proto bgp"
+    ));
+    vrfgate.should_soon_tell("have what made it (proto bgp) leave it out");
     should_soon_lose(&client, net.main(22));
 
     lab.ip(&format!("route del {main} dev lo table 10 proto bgp"));
@@ -115,11 +105,10 @@ fn a_route_that_wins_over_ours_is_told_with_who_made_it(net: &Net) {
         "route add {main} dev lo table 10 proto bgp metric 20"
     ));
 
-    should_soon_tell(
-        &vrfgate,
-        &format!("somebody else's `{main} dev lo table 10 proto bgp"),
-    );
-    should_soon_tell(&vrfgate, "is used instead");
+    vrfgate.should_soon_tell(&format!(
+        "somebody else's `{main} dev lo table 10 proto bgp"
+    ));
+    vrfgate.should_soon_tell("is used instead");
     lab.ip(&format!("route del {main} dev lo table 10 metric 20"));
     client.connect(net.main(22)).should_soon_reach("ssh");
     soon("status tells of nobody else's", || {
@@ -246,11 +235,11 @@ fn a_device_or_vrf_that_gets_another_name_is_followed(net: &Net) {
 
     lab.set_sysctl("net.ipv6.conf.lan.keep_addr_on_down", "1");
     lab.ip("link set lan down\nlink set lan name wan\nlink set wan up");
-    should_soon_tell(&vrfgate, &format!("local {} dev wan table 10", net.main));
+    vrfgate.should_soon_tell(&format!("local {} dev wan table 10", net.main));
     client.connect(net.main(22)).should_soon_reach("ssh");
 
     lab.ip("link set BLUE down\nlink set BLUE name GREEN\nlink set GREEN up");
-    should_soon_tell(&vrfgate, "waits for VRF BLUE");
+    vrfgate.should_soon_tell("waits for VRF BLUE");
     lab.ip("link set GREEN down\nlink set GREEN name BLUE\nlink set BLUE up");
     soon("the leak is in force again", || {
         !vrfgate.status_text().contains("waits for VRF BLUE")
@@ -303,7 +292,7 @@ fn what_frr_leaks_into_a_vrf_does_not_win_over_ours() {
         ),
     );
     for (family, address) in [("-4", "198.51.100.1"), ("-6", "2001:db8:10::1")] {
-        soon(&format!("FRR leaks {address}\n{}", bgp.story()), || {
+        soon(format!("FRR leaks {address}\n{}", bgp.story()), || {
             lab.ip_shows(&format!("{family} route show table 10 proto bgp"))
                 .contains(address)
         });
@@ -328,10 +317,7 @@ fn a_record_that_somebody_removes_is_written_again_and_told() {
 
     fs::remove_file(&record).expect("removing the record");
 
-    should_soon_tell(
-        &vrfgate,
-        "the gate's record had been removed; wrote it again",
-    );
+    vrfgate.should_soon_tell("the gate's record had been removed; wrote it again");
     assert!(record.exists());
     // It still knows what the sysctls were.
     vrfgate.terminate();
@@ -381,10 +367,7 @@ fn a_kernel_that_lists_no_udp_sockets_gets_its_gate_and_status_tells() {
 
     client.connect(V4.main(22)).should_reach("ssh");
     client.connect(V4.main(80)).should_be_refused();
-    should_soon_tell(
-        &vrfgate,
-        "the kernel lists no UDP sockets: it has no udp_diag",
-    );
+    vrfgate.should_soon_tell("the kernel lists no UDP sockets: it has no udp_diag");
     // Tracing programs tell of those that come later.
     let _dns = lab.listen("dns").bound_to("BLUE").udp(V4.any(53));
     client.ask(V4.router(53)).should_soon_reach("dns");

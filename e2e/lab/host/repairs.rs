@@ -1,6 +1,6 @@
 //! What others do to the gate is put right, and told.
 
-use std::{fs, thread, time::Duration, time::Instant};
+use std::fs;
 
 use aya::{Ebpf, maps::SockMap, programs::SkLookup};
 use vrfgate_e2e::{Lab, Listener, Vrfgate, detach_link};
@@ -23,28 +23,9 @@ tests! {
         a_program_that_overrides_the_gate_is_told;
 }
 
-const SOON: Duration = Duration::from_mins(2);
-
 #[track_caller]
 fn detach(vrfgate: &Vrfgate, link: &str) {
     detach_link(&vrfgate.pins().join(link)).unwrap_or_else(|error| panic!("{error}"));
-}
-
-#[track_caller]
-fn should_soon_tell(vrfgate: &Vrfgate, words: &str) {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let status = vrfgate.status_text();
-        if status.contains(words) {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "status should tell {words:?}:\n{status}\n{}",
-            vrfgate.said()
-        );
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 fn one_detached_link_opens_nothing_and_is_put_right(net: &Net) {
@@ -65,7 +46,7 @@ fn one_detached_link_opens_nothing_and_is_put_right(net: &Net) {
 
         vrfgate.start(&open_tcp("BLUE", net, &[22]));
         detach(&vrfgate, link);
-        should_soon_tell(&vrfgate, "one of the gate's two links had been detached");
+        vrfgate.should_soon_tell("one of the gate's two links had been detached");
         client.connect(net.main(22)).should_reach("ssh");
         client.connect(net.main(80)).should_be_refused();
         vrfgate.terminate();
@@ -85,7 +66,7 @@ fn a_gate_that_somebody_detaches_comes_back_and_is_told(net: &Net) {
     detach(&vrfgate, "guard-link");
     detach(&vrfgate, "link");
 
-    should_soon_tell(&vrfgate, "its link has been detached");
+    vrfgate.should_soon_tell("its link has been detached");
     client.connect(net.main(22)).should_soon_reach("ssh");
     client.connect(net.main(80)).should_be_refused();
 }
@@ -109,10 +90,10 @@ fn routes_that_somebody_flushes_come_back_and_are_told(net: &Net) {
 
     let _ = lab.ip_shows(&format!("{} route flush table 10 proto 118", net.family()));
 
-    should_soon_tell(
-        &vrfgate,
-        &format!("the route `local {} dev lan table 10` had gone", net.main),
-    );
+    vrfgate.should_soon_tell(&format!(
+        "the route `local {} dev lan table 10` had gone",
+        net.main
+    ));
     client.connect(net.main(22)).should_reach("ssh");
 }
 
@@ -123,10 +104,7 @@ fn sysctls_that_something_else_resets_are_set_again_and_told() {
 
     lab.set_sysctl("net.ipv4.tcp_l3mdev_accept", "0");
 
-    should_soon_tell(
-        &vrfgate,
-        "net.ipv4.tcp_l3mdev_accept had been set to 0; set it to 1 again",
-    );
+    vrfgate.should_soon_tell("net.ipv4.tcp_l3mdev_accept had been set to 0; set it to 1 again");
     assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "1");
 }
 
@@ -143,7 +121,7 @@ fn pins_that_somebody_removes_come_back_and_the_gate_outlives_its_process() {
     // It may be putting back what is being removed.
     let _ = fs::remove_dir_all(&root);
 
-    should_soon_tell(&vrfgate, "pins had been removed");
+    vrfgate.should_soon_tell("pins had been removed");
     vrfgate.kill();
     client.connect(V4.main(22)).should_reach("ssh");
     client.connect(V4.main(80)).should_be_refused();
@@ -161,7 +139,7 @@ fn a_program_that_overrides_the_gate_is_told() {
 
     let program = assign(&lab, &web);
 
-    should_soon_tell(&vrfgate, "(assign) runs here and may assign sockets");
+    vrfgate.should_soon_tell("(assign) runs here and may assign sockets");
     vrfgate.should_say("overrides what the gate refuses");
     client.connect(V4.main(80)).should_reach("web");
 

@@ -112,7 +112,7 @@ fn connections_from_the_main_table_into_a_vrf_work_while_the_gate_is_on(net: &Ne
     lab.ip(&format!("route add {} dev BLUE {from}", net.clients));
     let far = [net.client(22), net.client(53)];
     if net.main.is_ipv4() {
-        // What the gate mends by the way: without it, the answer finds no socket.
+        // A side effect of the gate: without it, the answer finds no socket.
         lab.connect(far[0]).should_time_out();
     }
 

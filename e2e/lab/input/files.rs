@@ -1,15 +1,10 @@
 //! What people may write wrong.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use super::{InForce, should_complain};
 use crate::{
     leaks::{leak, open_tcp, service},
     net::V4,
-    suite::tests,
+    suite::{soon, tests},
 };
 
 tests! {
@@ -100,11 +95,9 @@ fn a_mistake_in_an_edited_file_is_logged_and_shown_in_status_until_it_is_mended(
         .connect(V4.main(80))
         .should_soon_reach("web");
     // The report comes after the gate.
-    let deadline = Instant::now() + Duration::from_mins(2);
-    while vrfgate.status_text().contains("spec.services[0].prot") {
-        assert!(Instant::now() < deadline, "{}", vrfgate.status_text());
-        thread::sleep(Duration::from_millis(100));
-    }
+    soon("status forgets the mistake", || {
+        !vrfgate.status_text().contains("spec.services[0].prot")
+    });
 }
 
 fn a_file_that_is_gone_changes_nothing() {

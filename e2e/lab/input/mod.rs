@@ -35,7 +35,7 @@ impl InForce {
         in_force
     }
 
-    /// Nobody runs any more.
+    /// No process runs any more.
     fn left_alone() -> Self {
         let in_force = Self::new();
         in_force.vrfgate.apply(&open_tcp("BLUE", &V4, &[22]));

@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use vrfgate_abi::LAYOUT;
-use vrfgate_e2e::Lab;
+use vrfgate_e2e::{Lab, Started};
 
 use super::{InForce, should_complain};
 use crate::{
@@ -95,7 +95,7 @@ fn without_privileges_it_is_said_what_is_missing() {
         .args(["--bounding-set=-all", "--inh-caps=-all", "--"])
         .arg(run.get_program())
         .args(run.get_args())
-        .output()
+        .finished()
         .unwrap_or_else(|error| panic!("setpriv: {error}"));
     should_complain(&output, &["CAP_BPF"]);
     assert_eq!(lab.sysctl("net.ipv4.tcp_l3mdev_accept"), "0");
@@ -167,7 +167,7 @@ fn without_a_bpf_file_system_it_is_said_how_to_get_one() {
 fn a_namespace_that_does_not_exist_is_told_by_its_name() {
     let output = Command::new(vrfgate_e2e::program())
         .args(["status", "--netns", "no-such-namespace"])
-        .output()
+        .finished()
         .unwrap_or_else(|error| panic!("{error}"));
     should_complain(&output, &["no-such-namespace"]);
 }

@@ -1,4 +1,4 @@
-//! Transparent proxies: the socket look-up is made when the packet comes in, by who redirects it.
+//! Transparent proxies: the module that redirects a packet looks the socket up, when the packet comes in.
 
 use crate::{
     net::{V4, proxy_what_comes_in_by},
@@ -23,7 +23,7 @@ fn a_transparent_proxy_is_reached_from_a_vrf() {
     }
 }
 
-/// The connection is bound to the VRF then, and who looks for it by the slave doesn't find it.
+/// The connection is bound to the VRF then, and a look-up by the slave doesn't find it.
 fn with_accept_a_transparent_proxy_is_reached_by_rules_for_the_vrf_and_not_by_those_for_a_slave() {
     for device in ["BLUE", "blue1"] {
         let (lab, client) = V4.one_vrf();

@@ -1,4 +1,4 @@
-//! UDP: who hears a VRF's datagrams, and which answers find their way back.
+//! UDP: which sockets get a VRF's datagrams, and which answers find their way back.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 

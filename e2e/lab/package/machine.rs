@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
-use vrfgate_e2e::Lab;
+use vrfgate_e2e::{Lab, Started};
 
 use crate::suite::soon;
 
@@ -68,7 +68,7 @@ impl<'a> Machine<'a> {
         for shared in ["dev", "proc", "sys"] {
             let from = Path::new("/").join(shared);
             mount(Some(&from), &self.path(shared), none, whole, none)?;
-            // What is mounted over these, and unmounted, must not be so on this machine.
+            // Mounts over these must not reach this machine.
             let apart = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
             mount(none, &self.path(shared), none, apart, none)?;
         }
@@ -113,7 +113,7 @@ impl<'a> Machine<'a> {
             "/%P\n",
         ]);
         let found = find
-            .output()
+            .finished()
             .unwrap_or_else(|error| panic!("find: {error}"));
         let found = String::from_utf8_lossy(&found.stdout).into_owned();
         found.lines().map(ToOwned::to_owned).collect()
@@ -135,7 +135,7 @@ impl<'a> Machine<'a> {
     #[track_caller]
     pub fn run(&self, program: &str, arguments: &[impl AsRef<OsStr>]) -> String {
         let mut command = self.command(program, arguments);
-        let output = self.lab.netns().enter(|| command.output());
+        let output = self.lab.netns().enter(|| command.finished());
         let Output {
             status,
             stdout,
@@ -201,7 +201,7 @@ impl Drop for Machine<'_> {
             let _ = service.kill();
             let _ = service.wait();
         }
-        // Nothing can be done about what doesn't go away; it is nobody else's.
+        // Nothing can be done about what can't be removed; it is nobody else's.
         let _ = umount2(&self.path("sys/fs/bpf"), MntFlags::MNT_DETACH);
         for mounted in ["dev", "proc", "sys", ""] {
             let _ = umount2(&self.path(mounted), MntFlags::MNT_DETACH);

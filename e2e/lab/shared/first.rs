@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::json;
-use vrfgate_e2e::{Bgp, CniNode, Host, Lab, Vrfgate, complaint};
+use vrfgate_e2e::{Bgp, CniNode, Host, Lab, Started, Vrfgate, complaint};
 
 use super::{TCP, is_concerned, share_by_reuseport, the_kernel_should_be_well};
 use crate::{
@@ -44,7 +44,7 @@ impl Prepared {
     fn start(lab: &Lab, vrfgate: &Vrfgate) -> Self {
         let output = vrfgate.call(&["run", "--prepare", "--once"]);
         assert!(output.status.success(), "{}", complaint(&output));
-        // From here on sockets may bind; who follows VRFs starts beside them.
+        // From here on sockets may bind; the process that follows VRFs starts beside them.
         assert_eq!(lab.sysctl(TCP), "1");
         let log = File::create(vrfgate.run_dir().join("prepared.log"));
         let log = log.unwrap_or_else(|error| panic!("a log: {error}"));
@@ -52,7 +52,7 @@ impl Prepared {
             .command(&["run", "--prepare"])
             .stdout(Stdio::null())
             .stderr(log)
-            .spawn();
+            .started();
         let prepared = Self {
             child: child.unwrap_or_else(|error| panic!("starting vrfgate: {error}")),
         };
@@ -150,14 +150,14 @@ fn a_prepared_gate_is_handed_over_without_a_gap() {
     client.connect(V4.main(22)).should_soon_reach("ssh");
     scan.go_on(10);
     scan.should_have_met_no_surprise();
-    // It goes on without anybody who keeps it, and stays when its leaks go.
+    // It goes on without a process that keeps it, and stays when its leaks go.
     vrfgate.terminate();
     assert_eq!(vrfgate.status()["gate"]["prepared"], true);
     assert_eq!(lab.sysctl(TCP), "1");
 }
 
 fn an_agent_takes_a_prepared_gate_over_and_leaves_it_when_nothing_is_asked_for() {
-    // An agent looks after what its object says; here, the object that an earlier one has written down.
+    // An agent follows its object; here, the copy that an earlier agent has saved.
     let lab = Lab::new();
     let node = CniNode::new();
     let program = |arguments: &[&str]| {
@@ -245,7 +245,7 @@ fn bgpd_in_main_and_in_a_vrf_behind_a_prepared_gate_lives_through_stop_and_resta
             let status = vrfgate.status();
             assert_eq!(status["leaks"][0]["state"], "InForce", "{status:#}");
         }
-        // A bgpd ends a connection of somebody whom it doesn't know; the next comes at once.
+        // A bgpd ends the connection of an unknown peer; the next comes at once.
         let held: Vec<TcpStream> = (0..200)
             .flat_map(|_| [connect(&client, V4.main(179)), connect(&lab, V4.main(179))])
             .collect();

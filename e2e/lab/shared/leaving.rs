@@ -97,7 +97,7 @@ fn a_port_that_comes_to_be_shared_is_told_at_once(net: &Net) {
     soon("it is no more", || warned(&vrfgate, 179).is_none());
     drop(bound);
 
-    // Both bound since: nothing to be told.
+    // Both have bound since: there is nothing to report.
     let _pair = share_by_reuseport(&lab, net, 180);
     let _another = lab.listen("bound").bound_to("BLUE").tcp(net.any(181));
     let log = || vrfgate.status()["clashes"].to_string();

@@ -14,7 +14,7 @@ use libtest_mimic::Trial;
 use nix::sys::utsname::uname;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use vrfgate_e2e::{Lab, Listener, Vrfgate};
+use vrfgate_e2e::{Lab, Listener, ReallyClosed, Started, Vrfgate};
 
 use crate::{net::Net, suite::soon};
 
@@ -58,15 +58,15 @@ fn share_by_reuseport(lab: &Lab, net: &Net, port: u16) -> [Listener; 2] {
 }
 
 /// A TCP socket that has a port and doesn't listen.
-fn only_bound(lab: &Lab, device: Option<&str>, address: SocketAddr) -> Socket {
-    let made = lab.netns().enter(|| -> io::Result<Socket> {
+fn only_bound(lab: &Lab, device: Option<&str>, address: SocketAddr) -> (Socket, ReallyClosed) {
+    let made = lab.netns().enter(|| -> io::Result<(Socket, ReallyClosed)> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if let Some(device) = device {
             socket.bind_device(Some(device.as_bytes()))?;
         }
         socket.bind(&address.into())?;
-        Ok(socket)
+        Ok((socket, ReallyClosed))
     });
     made.unwrap_or_else(|error| panic!("binding to {address}: {error}"))
 }
@@ -142,7 +142,7 @@ fn should_soon_be_in_force(lab: &Lab, vrfgate: &Vrfgate) {
 /// What the kernel says when something of the kind has happened.
 #[track_caller]
 fn the_kernel_should_be_well() {
-    let kernel = Command::new("dmesg").output();
+    let kernel = Command::new("dmesg").finished();
     let kernel = kernel.unwrap_or_else(|error| panic!("dmesg: {error}"));
     let said = String::from_utf8_lossy(&kernel.stdout).into_owned();
     let bad: Vec<&str> = said

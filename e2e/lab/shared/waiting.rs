@@ -269,7 +269,7 @@ fn run_once_fails_while_a_port_is_shared_and_changes_nothing() {
 
 fn accept_shared_ports_goes_ahead_and_warns() {
     let (lab, _client) = V4.one_vrf();
-    // Nobody connects, and nobody shuts them down: so nothing comes of it.
+    // No client connects, and they are not shut down: so nothing comes of it.
     let sockets = share(&lab, &V4, 2222, "BLUE");
     let vrfgate = lab.vrfgate();
     vrfgate.write(&open_tcp("BLUE", &V4, &[22]));

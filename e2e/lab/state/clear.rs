@@ -1,4 +1,4 @@
-//! `vrfgate clear` gives a namespace back exactly as it was.
+//! `vrfgate clear` restores a namespace exactly as it was.
 
 use std::{fs, path::Path};
 

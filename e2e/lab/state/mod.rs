@@ -1,4 +1,4 @@
-//! What survives whom: nothing that is in force hangs on a process.
+//! What survives which process: nothing that is in force depends on one.
 
 mod clear;
 mod processes;

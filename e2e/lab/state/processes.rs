@@ -130,7 +130,7 @@ fn a_second_vrfgate_for_the_same_namespace_is_refused_and_told_of_the_first() {
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
 }
 
-/// How often the first rule of the first VRF let somebody in.
+/// How many look-ups the first rule of the first VRF has let in.
 fn let_in(status: &Value) -> Option<u64> {
     status["gate"]["vrfs"][0]["rules"][0]["hits"]["passed"].as_u64()
 }

@@ -1,4 +1,4 @@
-//! What comes and goes, and what somebody else does to it.
+//! VRFs and clients that come and go, and changes by other programs.
 
 use super::{DNS, both, nft, ruleset_and_rules, steering, two_vrfs};
 use crate::{
@@ -47,7 +47,7 @@ fn a_client_that_keeps_its_port_is_answered_before_and_after_steering(net: &Net)
         &lab,
         "add chain inet theirs output { type filter hook output priority 0 ; }",
     );
-    // Somebody else tracks connections, too.
+    // Another program tracks connections, too.
     let _ = nft(&lab, "add rule inet theirs output ct state invalid counter");
     let routed = leak(
         "BLUE",
@@ -145,5 +145,5 @@ fn what_somebody_removed_is_put_right(net: &Net) {
         let _ = lab.ip_shows(&format!("{family} {command}"));
     }
     blue.ask(net.main(53)).should_soon_reach("dns");
-    vrfgate.should_say("put it right");
+    vrfgate.should_say("repaired it");
 }

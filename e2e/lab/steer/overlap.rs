@@ -1,4 +1,4 @@
-//! Who is answered.
+//! Which clients get an answer.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What people are told.
+//! What is reported.
 
 use super::{both, nft, two_vrfs};
 use crate::{net::V4, suite::tests};
@@ -68,7 +68,7 @@ fn doctor_tells_of_others_who_use_the_same_bits() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let clean = doctor("0x7f");
-    assert!(clean.contains("nobody else"), "{clean}");
+    assert!(clean.contains("nothing else"), "{clean}");
 
     lab.ip("rule add pref 100 fwmark 0x10/0xf0 lookup main");
     let _ = nft(&lab, "add table ip theirs");
@@ -85,8 +85,8 @@ fn doctor_tells_of_others_who_use_the_same_bits() {
     assert!(told.contains("pref 100 fwmark 0x10/0xf0"), "{told}");
     assert!(told.contains("nft list chain ip theirs out"), "{told}");
     let elsewhere = doctor("0xff0000");
-    assert!(elsewhere.contains("nobody else"), "{elsewhere}");
-    // Ours is no clash with ourselves.
+    assert!(elsewhere.contains("nothing else"), "{elsewhere}");
+    // vrfgate's own table is no clash.
     vrfgate.apply(&both(&V4));
     let told = doctor("0x7f");
     assert!(

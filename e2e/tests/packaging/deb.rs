@@ -1,4 +1,4 @@
-//! The Debian package: what is in it, and what it says of itself.
+//! The Debian package: its contents and its metadata.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -54,6 +54,9 @@ fn the_package_holds_what_a_machine_without_kubernetes_needs() {
         "/usr/share/doc/vrfgate/copyright",
         "/usr/share/doc/vrfgate/changelog.gz",
         "/usr/share/doc/vrfgate/third-party.txt.gz",
+        // Not compressed: the pages link to each other by name.
+        "/usr/share/doc/vrfgate/README.md",
+        "/usr/share/doc/vrfgate/docs/reference.md",
     ] {
         assert!(files.contains(path), "no {path} among {files:#?}");
     }
@@ -93,7 +96,7 @@ fn the_example_is_a_leak_once_it_is_called_one() {
 fn the_units_are_ones_that_systemd_takes() {
     let package = Package::unpacked();
     let root = package.path("");
-    // What a unit stands beside on every machine; none of them is what is looked at.
+    // Units that every machine has; they are not under test.
     let units = root.join("lib/systemd/system");
     for name in [
         "sysinit.target",
@@ -137,7 +140,7 @@ fn what_prepares_the_gate_comes_before_every_daemon_and_is_not_enabled_by_itself
     // An administrator does.
     let script = package.control("postinst");
     assert!(script.contains("vrfgate.service"), "{script}");
-    // Only what somebody has enabled before is enabled again.
+    // Only units that were enabled before are enabled again.
     let enable = "deb-systemd-helper enable 'vrfgate-prepare.service'";
     let at = script.find(enable).unwrap_or(script.len());
     let before = &script[..at];

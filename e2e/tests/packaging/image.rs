@@ -1,4 +1,4 @@
-//! The container image: what is in it, and that it needs nothing else.
+//! The container image: its contents, and that it needs nothing else.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use crate::{VERSION, file_in, files_below, output, should_load_nothing, unpack};
 /// The image as a registry's client sees it, and its files as a container would.
 struct Image {
     home: TempDir,
-    /// What the layout says of it.
+    /// Its metadata in the layout.
     descriptor: Value,
     config: Value,
 }
@@ -59,7 +59,7 @@ impl Image {
             .join(digest.replace(':', "/"))
     }
 
-    /// A program of the image, with the image's files and nobody else's.
+    /// A program of the image, with the image's files only.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("chroot");
         command
@@ -190,7 +190,7 @@ fn names_of_hosts_are_looked_up_in_the_files_that_a_kubelet_mounts() {
         move || {
             for connection in server.incoming() {
                 asked.store(connection.is_ok(), Ordering::SeqCst);
-                // Hung up on: that is not what is tested.
+                // The other side hung up, which is not under test.
             }
         }
     });

@@ -1,4 +1,4 @@
-//! What is handed out: the container image and the Debian package, taken apart and tried. `make test-packaging` makes
+//! The released artefacts: the container image and the Debian package, unpacked and tried. `make test-packaging` makes
 //! them, and names them in `IMAGE` and `DEB`. The lab installs the package and uses it (`e2e/lab/package.rs`).
 
 mod deb;

@@ -8,7 +8,7 @@
 pub const ON_DEVICE: u8 = 0;
 /// [`ListenerKey::scope`]: bound to a slave of the VRF that [`ListenerKey::device`] is.
 ///
-/// An `sk_lookup` program isn't told the slave that a packet came by, so slaves are kept under their VRF.
+/// The kernel doesn't show an `sk_lookup` program the slave that a packet came by, so slaves are kept under their VRF.
 pub const ON_SLAVE: u8 = 1;
 /// [`ListenerKey::scope`]: bound to no device; the device is 0.
 pub const UNBOUND: u8 = 2;

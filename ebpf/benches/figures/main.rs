@@ -1,4 +1,4 @@
-//! Draws the README's curves from what the benchmarks have written, beside this file. `make bench-figures`.
+//! Draws the curves of docs/benchmarks.md from what the benchmarks have written, beside this file. `make bench-figures`.
 
 #[path = "../kit/mod.rs"]
 mod kit;

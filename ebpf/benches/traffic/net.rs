@@ -3,7 +3,6 @@
 use std::{
     io::Write,
     net::SocketAddr,
-    os::fd::{AsFd, AsRawFd},
     process::{Command, Stdio},
 };
 
@@ -32,10 +31,9 @@ impl Net {
             server: Sandbox::new(),
             client: Sandbox::new(),
         };
-        let client = net.client.netns();
         let cable = format!(
             "link add cable type veth peer name eth0 netns {}\n",
-            path_of(&client)
+            net.client.name()
         );
         let vrf = vrf.map_or_else(String::new, |vrf| {
             format!(
@@ -46,10 +44,10 @@ impl Net {
             "link set cable up\naddress add 10.0.0.1/24 dev cable\naddress add {SERVER}/32 dev lo\n"
         );
         let commands = [cable, vrf, addresses].concat();
-        ip(&net.server.netns(), &commands);
-        let commands =
-            "link set eth0 up\naddress add 10.0.0.2/24 dev eth0\nroute add default via 10.0.0.1\n";
-        ip(&client, commands);
+        net.server.ip(&commands);
+        net.client.ip(
+            "link set eth0 up\naddress add 10.0.0.2/24 dev eth0\nroute add default via 10.0.0.1\n",
+        );
         net
     }
 
@@ -61,20 +59,6 @@ impl Net {
             .run(|| nix::net::if_::if_nametoindex(device));
         index.unwrap().unwrap()
     }
-}
-
-/// The namespace as ip(8) can open it, while we live.
-fn path_of(netns: &Netns) -> String {
-    format!(
-        "/proc/{}/fd/{}",
-        std::process::id(),
-        netns.as_fd().as_raw_fd()
-    )
-}
-
-/// Gives commands to ip(8) in a namespace, one a line.
-pub fn ip(netns: &Netns, commands: &str) {
-    feed(netns, Command::new("ip").args(["-batch", "-"]), commands);
 }
 
 /// Runs a program in a namespace, and hands it `input`.

@@ -11,11 +11,12 @@ use std::{
 
 use aya::programs::{SkLookup, sk_lookup::SkLookupLink};
 use serde_json::{Value, json};
-use vrfgate_ebpf::{
-    Capacity, Gate, Mode, Netns,
+use vrfgate_core::{
+    Posture,
     Protocol::{Tcp, Udp},
     Rule,
 };
+use vrfgate_ebpf::{Capacity, Gate, Netns};
 
 use crate::{
     common::{Sandbox, on_addresses, rule, vrf},
@@ -100,7 +101,7 @@ impl SetUp {
             counters: u32::try_from(rules.len()).unwrap() + 2,
             ..Capacity::default()
         };
-        let set = vrf(device, Mode::Enforce, rules);
+        let set = vrf(device, Posture::Enforced, rules);
         let gate = Gate::attach(&sandbox.store, sandbox.netns(), &set, &capacity).unwrap();
         let programs = ["program", "guard-program"]
             .map(|pin| SkLookup::from_pin(sandbox.pins().join(pin)).unwrap());

@@ -12,10 +12,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use vrfgate_ebpf::{
-    Capacity, Gate, Mode,
+use vrfgate_core::{
+    Posture,
     Protocol::{Tcp, Udp},
 };
+use vrfgate_ebpf::{Capacity, Gate};
 
 use crate::{
     common::{on_addresses, rule, vrf},
@@ -149,7 +150,7 @@ fn gate(net: &Net, count: u32) -> Gate {
     ];
     let rules = vrf(
         net.ifindex(VRF),
-        Mode::Enforce,
+        Posture::Enforced,
         own.into_iter().chain(others).collect(),
     );
     let capacity = Capacity {

@@ -1,7 +1,7 @@
 //! The gate: decides, once for each new TCP connection and each unconnected UDP datagram, whether a packet
 //! that came through a VRF may look for a socket of the main routing domain.
 //!
-//! Read [`decide`] from top to bottom: it is the decision list of the README, in order. The kernel runs
+//! Read [`decide`] from top to bottom: it is the decision list of docs/how-it-works.md, in order. The kernel runs
 //! the program from `inet_lookup_listener` and `udp4_lib_lookup2` (and their IPv6 kin), after
 //! established connections were looked for and before listeners are. It never assigns a socket: `SK_PASS`
 //! lets the kernel's own look-up go on, `SK_DROP` makes the kernel answer as if the port were closed.

@@ -1,4 +1,4 @@
-//! A gate that is there, and stays: what else was done to it is found, and put right.
+//! Finds and repairs what other programs have done to a gate.
 
 use std::fs;
 
@@ -8,9 +8,9 @@ use crate::{
     sysctl::Switches,
 };
 
-/// What [`Gate::keep`] found wrong, and has put right.
+/// What [`Gate::keep`] found damaged, and has repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mended {
+pub enum Repaired {
     /// Something had changed the sysctls.
     Sysctls {
         /// To these values.
@@ -18,24 +18,24 @@ pub enum Mended {
         /// They are these again.
         set: L3mdevAccept,
     },
-    /// Something had detached one of the gate's two links; the other decided meanwhile. There are two again,
-    /// with the same rules and counters.
+    /// Something had detached one of the gate's two links; the other decided meanwhile. Both are attached again, with
+    /// the same rules and counters.
     Link,
-    /// Something had removed pins. They are there again, with the same rules and counters.
+    /// Something had removed pins. They are back, with the same rules and counters.
     Pins,
-    /// Something had removed the record. It is there again.
+    /// Something had removed the record. It is written again.
     Record,
-    /// Something had removed pins of the tracker that tells of bound listeners. There is one again.
+    /// Something had removed pins of the tracker of bound listeners. It is made again.
     Tracker,
 }
 
 impl Gate {
-    /// As [`Gate::verify`]; also looks for listeners when it is time to, and puts right what something else has
-    /// done to sysctls, pins, record and tracker since the last [`Gate::apply`]. A few dozen system calls where
-    /// nothing has: it may be called often.
-    pub fn keep(&mut self) -> Result<Vec<Mended>, Error> {
+    /// As [`Gate::verify`]; also polls listeners when that is due, and repairs sysctls, links, pins, record and tracker
+    /// where something else has changed them since the last [`Gate::apply`]. Takes a few dozen system calls where
+    /// nothing has, so it may be called often.
+    pub fn keep(&mut self) -> Result<Vec<Repaired>, Error> {
         self.verify()?;
-        let mut mended = Vec::new();
+        let mut repairs = Vec::new();
         let mut closed = None;
         for step in [
             Self::keep_sysctls,
@@ -46,17 +46,17 @@ impl Gate {
             Self::keep_ports,
         ] {
             match step(self) {
-                Ok(found) => mended.extend(found),
-                // It may stay so for long, and the rest is to be kept meanwhile.
+                Ok(found) => repairs.extend(found),
+                // This may last long, and the rest must be kept meanwhile.
                 Err(error @ Error::PortShared { .. }) => closed = Some(error),
-                Err(error) if mended.is_empty() => return Err(error),
-                // What was mended shall be told. The error comes again the next time, if it is one to stay.
+                Err(error) if repairs.is_empty() => return Err(error),
+                // The repairs must be reported. An error that lasts comes again with the next call.
                 Err(_) => break,
             }
         }
         match closed {
-            Some(error) if mended.is_empty() => Err(error),
-            _ => Ok(mended),
+            Some(error) if repairs.is_empty() => Err(error),
+            _ => Ok(repairs),
         }
     }
 
@@ -66,7 +66,7 @@ impl Gate {
         others::beside(ours.map(Attachment::program_id), &self.netns)
     }
 
-    fn keep_sysctls(&mut self) -> Result<Option<Mended>, Error> {
+    fn keep_sysctls(&mut self) -> Result<Option<Repaired>, Error> {
         let reading = || format!("reading the l3mdev_accept sysctls of {}", self.netns);
         let switches = match self.switches.take() {
             Some(switches) => switches,
@@ -78,23 +78,23 @@ impl Gate {
             return Ok(None);
         }
         self.write_sysctls_again()?;
-        Ok(Some(Mended::Sysctls {
+        Ok(Some(Repaired::Sysctls {
             found,
             set: self.sysctls,
         }))
     }
 
-    /// With one link, the next that is detached opens the door.
-    fn keep_links(&mut self) -> Result<Option<Mended>, Error> {
+    /// With one link left, the next one that is detached lets every packet in.
+    fn keep_links(&mut self) -> Result<Option<Repaired>, Error> {
         if self.attached.is_whole(&self.netns)? {
             return Ok(None);
         }
         self.renew()?;
-        Ok(Some(Mended::Link))
+        Ok(Some(Repaired::Link))
     }
 
     /// Without its pins, the gate would end with this process.
-    fn keep_pins(&mut self) -> Result<Option<Mended>, Error> {
+    fn keep_pins(&mut self) -> Result<Option<Repaired>, Error> {
         let pins = self.store.pins(self.netns.id());
         let intact = pins
             .intact()
@@ -108,16 +108,16 @@ impl Gate {
                 pins.directory().display()
             )
         })?;
-        Ok(Some(Mended::Pins))
+        Ok(Some(Repaired::Pins))
     }
 
-    /// A port that has come to be shared is for [`Gate::later_shared_ports`] to tell.
-    fn keep_ports(&mut self) -> Result<Option<Mended>, Error> {
-        self.look_at_ports().map(|()| None)
+    /// Ports that have come to be shared are not repaired, but reported by [`Gate::later_shared_ports`].
+    fn keep_ports(&mut self) -> Result<Option<Repaired>, Error> {
+        self.poll_ports().map(|()| None)
     }
 
-    /// Without its tracker, listeners that are bound to a VRF count for nothing as soon as they are new.
-    fn keep_tracker(&mut self) -> Result<Option<Mended>, Error> {
+    /// Without its tracker, the gate knows no new listener that is bound to a VRF.
+    fn keep_tracker(&mut self) -> Result<Option<Repaired>, Error> {
         if self.tracker.is_in_place()? {
             self.tracker.keep(&self.netns)?;
             return Ok(None);
@@ -126,11 +126,11 @@ impl Gate {
         if !self.is_current()? {
             self.renew()?;
         }
-        Ok(Some(Mended::Tracker))
+        Ok(Some(Repaired::Tracker))
     }
 
-    /// Without its record, nobody knows what to give back.
-    fn keep_record(&mut self) -> Result<Option<Mended>, Error> {
+    /// Without its record, the former values of the sysctls are lost.
+    fn keep_record(&mut self) -> Result<Option<Repaired>, Error> {
         let path = self.store.record(self.netns.id());
         if fs::exists(&path).doing(|| format!("looking at {}", path.display()))? {
             return Ok(None);
@@ -139,6 +139,6 @@ impl Gate {
             .make_run_directory()
             .doing(|| format!("making {}", self.store.run_directory().display()))?;
         self.save_record()?;
-        Ok(Some(Mended::Record))
+        Ok(Some(Repaired::Record))
     }
 }

@@ -9,14 +9,14 @@ use crate::{
     ports::{self, BoundUnder, Holders},
 };
 
-/// How often a switch is tried again that shared ports were in the way of: listing sockets takes longer than the
-/// other looks of [`Gate::keep`].
+/// How often a switch is retried that shared ports prevented: listing sockets takes longer than the other checks of
+/// [`Gate::keep`].
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// How often ports are looked at while a socket from before the switch may come to share its port.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The same while there is none: then only who shares a port in peace is noted.
-const LOOK_SELDOM: Duration = Duration::from_secs(5);
+/// How often ports are polled while a socket from before the switch may come to share its port.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// The same while there is none: then only harmless sharing is recorded.
+const POLL_SELDOM: Duration = Duration::from_secs(5);
 
 /// What a gate knows of TCP ports that are shared.
 #[derive(Default)]
@@ -25,9 +25,9 @@ pub(super) struct Ports {
     policy: SharedPorts,
     /// Why the sysctl could not be switched last, and when that was.
     in_the_way: Option<(Vec<SharedPort>, Instant)>,
-    /// What a socket from before the switch shares with one that came after it, as of the last look.
+    /// What a socket from before the switch shares with one that came after it, as of the last poll.
     later: Vec<SharedPort>,
-    looked: Option<Instant>,
+    polled: Option<Instant>,
 }
 
 impl Ports {
@@ -48,8 +48,8 @@ impl Ports {
     }
 }
 
-/// Whether the TCP switch may go from what it is to what it shall be. Who holds ports, when it is to change on a kernel
-/// that may crash of it.
+/// Checks that the TCP sysctl may change to its new value. Returns who holds ports, when it will change on a kernel that
+/// may crash of it.
 pub(super) fn check(
     netns: &Netns,
     to: L3mdevAccept,
@@ -64,8 +64,8 @@ pub(super) fn check(
     }
 }
 
-/// Gives a namespace the former values back.
-pub(super) fn give_back(
+/// Restores the former values of a namespace's sysctls.
+pub(super) fn restore(
     netns: &Netns,
     former: L3mdevAccept,
     known: &BoundUnder,
@@ -84,7 +84,7 @@ impl Gate {
     }
 
     /// Ports that have come to be shared since the sysctl was switched, and are dangerous: one socket was bound to a
-    /// VRF before, and another came after it. As of the last [`Gate::keep`], which looks every second while there are
+    /// VRF before, and another came after it. As of the last [`Gate::keep`], which polls every second while there are
     /// sockets from before.
     #[must_use]
     pub fn later_shared_ports(&self) -> &[SharedPort] {
@@ -102,7 +102,7 @@ impl Gate {
         check(netns, record.former, &record.bound_under, ports.policy).map(drop)
     }
 
-    /// Writes `self.sysctls`, unless shared ports are in the way. Sockets that a switch finds bound are noted before.
+    /// Writes `self.sysctls`, unless shared ports are in the way. Records first which sockets are bound at that moment.
     pub(super) fn write_sysctls(&mut self) -> Result<(), Error> {
         let (to, policy) = (self.sysctls, self.ports.policy);
         let checked = check(&self.netns, to, &self.record.bound_under, policy);
@@ -133,7 +133,7 @@ impl Gate {
         Ok(())
     }
 
-    /// As [`Gate::write_sysctls`], for who comes back often: what was in the way a moment ago still is.
+    /// As [`Gate::write_sysctls`], for frequent calls: ports that were in the way a moment ago count as still there.
     pub(super) fn write_sysctls_again(&mut self) -> Result<(), Error> {
         match &self.ports.in_the_way {
             Some((shared, since)) if since.elapsed() < RETRY_EVERY => Err(Error::PortShared {
@@ -145,26 +145,26 @@ impl Gate {
         }
     }
 
-    /// Looks at shared ports when it is time to.
-    pub(super) fn look_at_ports(&mut self) -> Result<(), Error> {
+    /// Polls shared ports when that is due.
+    pub(super) fn poll_ports(&mut self) -> Result<(), Error> {
         if !ports::kernel_is_concerned() || self.ports.are_in_the_way() {
             return Ok(());
         }
         let pause = if self.record.bound_under.any_before() {
-            LOOK_EVERY
+            POLL_EVERY
         } else {
-            LOOK_SELDOM
+            POLL_SELDOM
         };
         if self
             .ports
-            .looked
-            .is_some_and(|looked| looked.elapsed() < pause)
+            .polled
+            .is_some_and(|polled| polled.elapsed() < pause)
         {
             return Ok(());
         }
-        self.ports.looked = Some(Instant::now());
+        self.ports.polled = Some(Instant::now());
         let mut known = self.record.bound_under.clone();
-        self.ports.later = Holders::of(&self.netns)?.look(&mut known);
+        self.ports.later = Holders::of(&self.netns)?.poll(&mut known);
         if known != self.record.bound_under {
             self.record.bound_under = known;
             self.save_record()?;

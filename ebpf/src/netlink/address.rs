@@ -1,6 +1,6 @@
 //! Local addresses.
 
-use std::net::IpAddr;
+use vrfgate_core::LocalAddress;
 
 use super::{Error, Malformed, Message, Request, Socket};
 
@@ -13,15 +13,6 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `struct ifaddrmsg`
 const IFADDRMSG: usize = 8;
-
-/// An address of a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalAddress {
-    /// The device that holds it.
-    pub ifindex: u32,
-    /// The address, without its prefix length.
-    pub address: IpAddr,
-}
 
 /// Every IPv4 and IPv6 address of the socket's namespace.
 pub fn addresses(socket: &mut Socket) -> Result<Vec<LocalAddress>, Error> {

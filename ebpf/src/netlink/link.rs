@@ -1,5 +1,7 @@
 //! Network devices, as far as VRFs are concerned.
 
+use vrfgate_core::LinkKind;
+
 use super::{Attribute, Error, Malformed, Message, Request, Socket};
 
 /// `<linux/rtnetlink.h>`, `<linux/if_link.h>`.
@@ -39,16 +41,15 @@ pub struct Link {
     pub works: bool,
 }
 
-/// The types of devices that make a difference to a gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkKind {
-    /// A VRF and the routing table that belongs to it.
-    Vrf {
-        /// Number of the routing table; `None` where the kernel's answer doesn't tell.
-        table: Option<u32>,
-    },
-    /// Any other device.
-    Other,
+impl From<Link> for vrfgate_core::Link {
+    fn from(link: Link) -> Self {
+        Self {
+            ifindex: link.ifindex,
+            name: link.name,
+            kind: link.kind,
+            master: link.master,
+        }
+    }
 }
 
 /// Every device of the socket's namespace.
@@ -85,7 +86,7 @@ pub(super) fn read(message: Message<'_>) -> Result<Option<Link>, Malformed> {
     }
 }
 
-/// What a message says of a device: an answer, or a notification of it.
+/// Reads a device from a message: an answer or a notification.
 pub fn link(message: &Message<'_>) -> Result<Link, Malformed> {
     let mut link = Link {
         ifindex: u32::from_ne_bytes(message.field(4)?),

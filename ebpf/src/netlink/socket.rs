@@ -24,7 +24,7 @@ use super::{
 use crate::Netns;
 
 /// The kernel answers at once, or not at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The kernel makes no datagram of a list larger than 32 KiB, but for a single message that is.
 const BUFFER: usize = 64 << 10;
 const LARGEST_BUFFER: usize = 4 << 20;
@@ -86,7 +86,7 @@ impl Socket {
     pub fn open(netns: &Netns, protocol: isize) -> Result<Self, Error> {
         let mut socket = netns.run(|| netlink_sys::Socket::new(protocol))??;
         socket.bind_auto()?;
-        let seconds = i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX);
+        let seconds = i64::try_from(TIMEOUT.as_secs()).unwrap_or(i64::MAX);
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(seconds))
             .map_err(io::Error::from)?;
         Ok(Self {
@@ -195,7 +195,7 @@ impl Socket {
                 Ok(Received::FromSomebodyElse) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Error::Silent(PATIENCE));
+                    return Err(Error::Silent(TIMEOUT));
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -1,5 +1,6 @@
+use vrfgate_core::Protocol;
+
 use super::*;
-use crate::Protocol;
 
 fn socket(cookie: u64, address: &str, port: u16) -> OpenSocket {
     let any_v6 = address == "*";
@@ -86,7 +87,7 @@ fn of_a_switch_only_sockets_from_before_and_those_after_are_dangerous_to_each_ot
         ],
         unbound: vec![socket(5, "0.0.0.0", 179), socket(6, "0.0.0.0", 80)],
     };
-    assert_eq!(cookies(&after.look(&mut known)), [(2, 3), (1, 5)]);
+    assert_eq!(cookies(&after.poll(&mut known)), [(2, 3), (1, 5)]);
     let at_home = |cookie, value| known.is_at_home(&socket(cookie, "0.0.0.0", 1), value);
     assert!(at_home(1, false) && !at_home(1, true));
     assert!(at_home(4, true) && !at_home(4, false));
@@ -95,6 +96,6 @@ fn of_a_switch_only_sockets_from_before_and_those_after_are_dangerous_to_each_ot
         bound: vec![],
         unbound: vec![],
     };
-    assert_eq!(nobody.look(&mut known), []);
+    assert_eq!(nobody.poll(&mut known), []);
     assert_eq!(known, BoundUnder::default());
 }

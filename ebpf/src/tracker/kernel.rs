@@ -105,7 +105,7 @@ impl<'a> Kernel<'a> {
         Some(self.member(structure, member).is_some())
     }
 
-    /// The offsets; `None` when the types tell not all of them.
+    /// The offsets; `None` when the types lack one of them.
     pub(super) fn socket_offsets(&self) -> Option<SocketOffsets> {
         let common = self.structure(b"sock_common")?;
         // The first member of `struct sock`, so offsets from the one are offsets from the other.

@@ -1,8 +1,8 @@
 //! The tracker's maps, and the loader's part in keeping them.
 //!
-//! Tracing programs count in them at the same time. A socket belongs to whoever enters it, and is counted out by
-//! whoever removes it, so both may try. Only the counts themselves can be changed by both at once, and a look
-//! at the next chance mends what that may do; see [`TrackerMaps::recount`].
+//! Tracing programs count in them at the same time. A socket is counted in by the one that enters it, and counted
+//! out by the one that removes it, so both may try. Only the counts themselves can be changed by both at once, and the
+//! next poll repairs what that may do; see [`TrackerMaps::recount`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,19 +13,13 @@ use aya::maps::{HashMap as Hash, MapData, MapError};
 use vrfgate_abi::{ANY_IPV4, ListenerKey, Listeners, SOCKET_DUAL_STACK, SlaveKey, TrackedSocket};
 
 use super::{
-    pins::TrackerPins,
-    sync::{Patience, Plan, Sockets},
+    pins::{LISTENERS, NAMESPACES, SLAVES, SOCKETS, TrackerPins},
+    sync::{Grace, Plan, Sockets},
 };
 use crate::{
     NetnsId,
     maps::{absent_is_fine, pinned},
 };
-
-pub(super) const LISTENERS: &str = "listeners";
-const SOCKETS: &str = "sockets";
-const SLAVES: &str = "slaves";
-const NAMESPACES: &str = "namespaces";
-pub(crate) const ALL: [&str; 4] = [LISTENERS, SOCKETS, SLAVES, NAMESPACES];
 
 /// `BPF_NOEXIST` of `<linux/bpf.h>`.
 const NO_EXIST: u64 = 1;
@@ -107,7 +101,7 @@ impl TrackerMaps {
             .collect()
     }
 
-    /// Does what a plan says. Returns the sockets that it counted in.
+    /// Carries out a plan. Returns the sockets that it counted in.
     pub(super) fn carry_out(&mut self, plan: &Plan) -> Result<Vec<u64>, MapError> {
         let Plan {
             add,
@@ -144,12 +138,12 @@ impl TrackerMaps {
     }
 
     /// Corrects counts that are not what the sockets add up to, if they were the same before (`miscounts`).
-    /// Returns those to be looked at again: a tracing program may be between the two maps.
+    /// Returns those to check again: a tracing program may be between the two maps.
     pub(super) fn recount(
         &mut self,
         netns: NetnsId,
         miscounts: &HashMap<ListenerKey, Listeners>,
-        patience: Patience,
+        grace: Grace,
     ) -> Result<HashMap<ListenerKey, Listeners>, MapError> {
         let counts = self.counts_of(netns)?;
         let mut due: HashMap<ListenerKey, Listeners> = HashMap::new();
@@ -163,11 +157,11 @@ impl TrackerMaps {
             let right = due.remove(key).unwrap_or_default();
             let is_waste = right.sockets == 0
                 && count.sockets == 0
-                && (patience == Patience::None || counts.len() > CROWDED);
+                && (grace == Grace::None || counts.len() > CROWDED);
             if is_waste {
                 absent_is_fine(self.listeners.remove(key))?;
             } else if *count != right {
-                if patience == Patience::None || miscounts.get(key) == Some(count) {
+                if grace == Grace::None || miscounts.get(key) == Some(count) {
                     self.listeners.insert(key, right, 0)?;
                 } else {
                     suspicious.insert(*key, *count);
@@ -175,7 +169,7 @@ impl TrackerMaps {
             }
         }
         for (key, right) in due {
-            if patience == Patience::None || miscounts.contains_key(&key) {
+            if grace == Grace::None || miscounts.contains_key(&key) {
                 self.listeners.insert(key, right, 0)?;
             } else {
                 suspicious.insert(key, Listeners::default());

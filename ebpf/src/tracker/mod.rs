@@ -1,10 +1,10 @@
-//! The tracker of listeners: one for all gates of a machine. Owns the maps that tell a gate whether a socket
+//! The tracker of listeners: one for all gates of a machine. Owns the maps that show a gate whether a socket
 //! bound to its VRF waits for a packet, and the tracing programs that keep them; knows nothing of rules.
 //!
 //! The maps and the programs are pinned, so they go on when no vrfgate runs. Sockets are counted by the tracing
-//! programs at the moment they open; [`Tracker::sync`] looks at a namespace's sockets by `sock_diag` for what
-//! opened before the programs came, and for whatever else they may have missed. Where the kernel won't have
-//! tracing programs, it is all there is, and wants to be called often.
+//! programs at the moment they open; [`Tracker::sync`] lists a namespace's sockets by `sock_diag`, for those that
+//! opened before the programs came, and for whatever else they may have missed. Where the kernel refuses tracing
+//! programs, this is all there is, and must be called often.
 //!
 //! ```text
 //! tracker-vLAYOUT/listeners, sockets, slaves, namespaces
@@ -25,42 +25,37 @@ use std::{
 
 use aya::maps::MapError;
 use vrfgate_abi::{ListenerKey, Listeners, TrackedSocket};
+use vrfgate_core::Protocol;
+use vrfgate_machine::{LockFile, is_shortage, release_free_memory};
 
-use self::{maps::TrackerMaps, pins::TrackerPins, sync::Patience};
+pub use self::programs::Tracing;
+use self::{
+    maps::TrackerMaps,
+    pins::{LISTENERS, TrackerPins},
+    sync::Grace,
+};
 use crate::{
-    Error, Netns, NetnsId, OpenSocket, Protocol, SocketsInSight, Store, Unlisted,
-    attached::map_error,
-    error::Doing,
-    is_shortage,
-    shortage::{self, as_io},
+    Error, Netns, NetnsId, OpenSocket, SocketsInSight, Store, Unlisted,
+    causes::{self, as_io},
+    error::{Doing, map_error},
+    pins::Pins,
     sockets_in_sight,
-    store::{Lock, Pins},
-    sys,
 };
 
-/// How often sockets are looked at while tracing programs watch them, too: they miss a socket that is bound to
-/// a device after it got its port.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often sockets are listed while tracing programs watch them, too: these miss a socket that is bound to a device
+/// after it got its port.
+const POLL_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a list is asked for that the kernel doesn't have: each time, it looks for a module.
 const ASK_AGAIN_EVERY: Duration = Duration::from_mins(1);
 
-/// How a gate learns of listeners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tracing {
-    /// By tracing programs, at the moment they listen.
-    On,
-    /// By looking at intervals, because the kernel won't have the programs, for this reason.
-    Off(String),
-}
-
 /// The tracker as one namespace's gate uses it.
 ///
-/// The maps are everybody's, and opened when they are used: a process may look after hundreds of gates, each of which
+/// All gates share the maps, which are opened when they are used: a process may manage hundreds of gates, each of which
 /// would hold them open.
 pub(crate) struct Tracker {
     pins: TrackerPins,
-    /// The kernel's number of the map that tells gates of listeners.
+    /// The kernel's number of the map by which gates know listeners.
     id: u32,
     tracing: Tracing,
     netns: NetnsId,
@@ -89,8 +84,8 @@ impl Tracker {
             pins.publish(&staging).doing(doing)?;
         }
         let tracing = programs::attach(&pins)?;
-        // The types of the whole kernel may have been in it, tens of megabytes, and whoever keeps a gate lives long.
-        sys::give_back_memory();
+        // The types of the whole kernel took tens of megabytes, and this process may live long.
+        release_free_memory();
         let id = TrackerMaps::open(&pins)
             .and_then(|mut maps| maps.register(netns).map(|()| maps.id()))
             .map_err(|cause| tracker_error("opening", &cause))?;
@@ -112,12 +107,12 @@ impl Tracker {
 
     /// Where the map is pinned that gates ask.
     pub(crate) fn listeners_pin(store: &Store) -> PathBuf {
-        TrackerPins::of(store).map(maps::LISTENERS)
+        TrackerPins::of(store).map(LISTENERS)
     }
 
-    /// Whether a gate's program asks this tracker: somebody may have removed the one that it was made with.
+    /// Whether a gate's program asks this tracker: another program may have removed the one that it was made with.
     pub(crate) fn is_asked_by(&self, gate: &Pins) -> Result<bool, Error> {
-        self.is_pinned_at(&gate.map(maps::LISTENERS))
+        self.is_pinned_at(&gate.map(LISTENERS))
     }
 
     /// Whether this still is the machine's tracker, and all of it is there.
@@ -125,14 +120,14 @@ impl Tracker {
         let doing = || format!("looking at {}", self.pins.directory().display());
         let complete = self.pins.are_complete().doing(doing)?;
         let traced = self.tracing != Tracing::On || self.pins.have_links().doing(doing)?;
-        Ok(complete && traced && self.is_pinned_at(&self.pins.map(maps::LISTENERS))?)
+        Ok(complete && traced && self.is_pinned_at(&self.pins.map(LISTENERS))?)
     }
 
     fn is_pinned_at(&self, pin: &Path) -> Result<bool, Error> {
         match maps::id_of(pin) {
             Ok(id) => Ok(id == self.id),
-            // It can't be told.
-            Err(cause) if shortage::answer(&cause).is_some_and(is_shortage) => {
+            // Unknown.
+            Err(cause) if causes::answer(&cause).is_some_and(is_shortage) => {
                 Err(tracker_error("looking at", &cause))
             }
             Err(_) => Ok(false),
@@ -151,7 +146,7 @@ impl Tracker {
         TrackerPins::of(store).have_links().unwrap_or(false)
     }
 
-    /// Protocols whose sockets can't be looked at: of theirs, only those count that opened before the eyes of the
+    /// Protocols whose sockets can't be listed: of theirs, only those count that opened before the eyes of the
     /// tracing programs.
     pub(crate) fn unlisted(&self) -> &[Unlisted] {
         &self.unlisted
@@ -182,17 +177,17 @@ impl Tracker {
     /// Looks at the namespace's sockets when it is time to.
     pub(crate) fn keep(&mut self, netns: &Netns) -> Result<(), Error> {
         let due = match (&self.tracing, self.looked) {
-            (Tracing::On, Some(looked)) => looked.elapsed() >= LOOK_EVERY,
+            (Tracing::On, Some(looked)) => looked.elapsed() >= POLL_EVERY,
             (Tracing::Off(_), _) | (Tracing::On, None) => true,
         };
         if due { self.sync(netns) } else { Ok(()) }
     }
 
-    /// Makes the counts what the namespace's sockets say.
+    /// Corrects the counts to what the namespace's sockets add up to.
     fn sync(&mut self, netns: &Netns) -> Result<(), Error> {
-        let patience = match self.tracing {
-            Tracing::On => Patience::WithTracing,
-            Tracing::Off(_) => Patience::None,
+        let grace = match self.tracing {
+            Tracing::On => Grace::WithTracing,
+            Tracing::Off(_) => Grace::None,
         };
         let failed = |cause| map_error("comparing with its sockets", netns, cause);
         let mut maps = self.maps().map_err(failed)?;
@@ -203,17 +198,17 @@ impl Tracker {
         // No list is not an empty one.
         tracked.retain(|_, socket| !self.is_unlisted(socket));
         let listed = sync::described(&in_sight, self.netns, &slaves);
-        let plan = sync::plan(&tracked, &listed, &self.suspects, patience);
+        let plan = sync::plan(&tracked, &listed, &self.suspects, grace);
         let added = maps.carry_out(&plan).map_err(failed)?;
-        if !added.is_empty() && patience == Patience::WithTracing {
-            // Closed since they were listed, and so by now counted out by nobody.
+        if !added.is_empty() && grace == Grace::WithTracing {
+            // Closed since they were listed, so no tracing program will count them out.
             let still = sync::described(&self.sockets_in_sight(netns)?, self.netns, &slaves);
             let gone = added.iter().filter(|cookie| !still.contains_key(cookie));
             maps.count_out(gone.copied()).map_err(failed)?;
         }
         self.suspects = plan.suspects;
         self.miscounts = maps
-            .recount(self.netns, &self.miscounts, patience)
+            .recount(self.netns, &self.miscounts, grace)
             .map_err(failed)?;
         self.looked = Some(Instant::now());
         Ok(())
@@ -271,12 +266,12 @@ impl Tracker {
     }
 }
 
-/// Whether a structure of the kernel has a member, by the kernel's types; `None` when they don't tell.
+/// Whether a structure of the kernel has a member, by the kernel's types; `None` when they can't be read.
 pub(crate) fn has_member(types: &[u8], structure: &[u8], member: &[u8]) -> Option<bool> {
     kernel::Kernel::parse(types)?.has_member(structure, member)
 }
 
-fn lock(store: &Store) -> Result<Lock, Error> {
+fn lock(store: &Store) -> Result<LockFile, Error> {
     store
         .tracker_lock()
         .doing(|| format!("locking the tracker in {}", store.run_directory().display()))

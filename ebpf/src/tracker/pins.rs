@@ -6,12 +6,16 @@ use std::{
 };
 
 use vrfgate_abi::LAYOUT;
+use vrfgate_machine::create_directories;
 
-use super::maps::ALL;
-use crate::{
-    Store,
-    store::{create_directories, layout_name},
-};
+use crate::{Store, layout::layout_name};
+
+/// Names of the maps.
+pub(super) const LISTENERS: &str = "listeners";
+pub(super) const SOCKETS: &str = "sockets";
+pub(super) const SLAVES: &str = "slaves";
+pub(super) const NAMESPACES: &str = "namespaces";
+pub(super) const MAPS: [&str; 4] = [LISTENERS, SOCKETS, SLAVES, NAMESPACES];
 
 /// The pins of a machine's tracker.
 #[derive(Clone, Debug)]
@@ -42,7 +46,7 @@ impl TrackerPins {
 
     /// Whether all maps are there.
     pub(super) fn are_complete(&self) -> io::Result<bool> {
-        for name in ALL {
+        for name in MAPS {
             if !self.map(name).try_exists()? {
                 return Ok(false);
             }

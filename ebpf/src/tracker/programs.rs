@@ -6,16 +6,19 @@ use aya_obj::generated::bpf_attach_type::{
     self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
 };
 use vrfgate_abi::SocketOffsets;
+use vrfgate_machine::restrict;
 
-use super::{Tracing, kernel::Kernel, maps, pins::TrackerPins};
+use super::{
+    kernel::Kernel,
+    pins::{MAPS, TrackerPins},
+};
 use crate::{
     Error,
+    causes::as_io,
     error::Doing,
     load::Loaded,
     object::fingerprint,
     preflight::KERNEL_BTF,
-    shortage::as_io,
-    store::restrict,
     sys::{self, Kind},
 };
 
@@ -24,6 +27,15 @@ const OBJECT: &[u8] =
 
 /// Number of the object: links are pinned in a directory of that name.
 const BUILD: u64 = fingerprint(OBJECT);
+
+/// How a gate learns of listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// By tracing programs, at the moment they listen.
+    On,
+    /// By polling, because the kernel refuses the programs, for this reason.
+    Off(String),
+}
 
 /// A program of the object, and what it is attached to.
 struct Hook {
@@ -65,15 +77,15 @@ const HOOKS: [Hook; 5] = [
 pub(super) fn make_maps(staging: &TrackerPins) -> Result<(), Error> {
     let object = load(staging, &SocketOffsets::default())?;
     drop(object);
-    for name in maps::ALL {
+    for name in MAPS {
         let path = staging.map(name);
         restrict(&path).doing(|| format!("restricting {}", path.display()))?;
     }
     Ok(())
 }
 
-/// Sees to it that the tracing programs of this version are attached. What the kernel says against them is no
-/// error: then sockets are looked for at intervals. That something is short is none of that.
+/// Makes sure that the tracing programs of this version are attached. It is no error when the kernel refuses them:
+/// sockets are polled then. A shortage is an error, because it may pass.
 pub(super) fn attach(pins: &TrackerPins) -> Result<Tracing, Error> {
     let links = pins.links(BUILD);
     let doing = || format!("pinning the tracing programs at {}", links.display());
@@ -130,6 +142,6 @@ fn attach_and_pin(pins: &TrackerPins, staging: &Path) -> Result<(), Error> {
 /// Loads the object around the maps that are pinned; those that are not are made, and pinned.
 fn load(pins: &TrackerPins, offsets: &SocketOffsets) -> Result<Loaded, Error> {
     Loaded::tracker(OBJECT, offsets, |name| {
-        maps::ALL.contains(&name).then(|| pins.map(name))
+        MAPS.contains(&name).then(|| pins.map(name))
     })
 }

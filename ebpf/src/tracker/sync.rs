@@ -11,7 +11,7 @@ pub(super) type Sockets = HashMap<u64, TrackedSocket>;
 
 /// Whether a tracked socket that is not listed is given a second chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum Grace {
     /// A tracing program counts a socket a moment before it is listed.
     WithTracing,
     /// Nobody but the caller counts anything.
@@ -31,7 +31,7 @@ pub(super) struct Plan {
 
 /// The sockets that matter of those that are listed, as the tracer would describe them.
 ///
-/// A connected UDP socket is found before the gate is asked, and hears nobody else.
+/// A connected UDP socket is found before the gate is asked, and receives from its peer only.
 pub(super) fn described(
     sockets: &[OpenSocket],
     netns: NetnsId,
@@ -69,12 +69,12 @@ fn describe(socket: &OpenSocket, netns: NetnsId, slaves: &BTreeMap<u32, u32>) ->
     }
 }
 
-/// What makes `tracked` what is `listed`. `suspects` is what the plan before said.
+/// What makes `tracked` what is `listed`. `suspects` are those of the plan before.
 pub(super) fn plan(
     tracked: &Sockets,
     listed: &Sockets,
     suspects: &HashSet<u64>,
-    patience: Patience,
+    grace: Grace,
 ) -> Plan {
     let mut plan = Plan::default();
     for (&cookie, socket) in listed {
@@ -92,7 +92,7 @@ pub(super) fn plan(
         if listed.contains_key(&cookie) {
             continue;
         }
-        if patience == Patience::None || suspects.contains(&cookie) {
+        if grace == Grace::None || suspects.contains(&cookie) {
             plan.remove.insert(cookie);
         } else {
             plan.suspects.insert(cookie);
@@ -107,7 +107,7 @@ mod tests {
 
     fn socket(port: u16) -> TrackedSocket {
         let open = OpenSocket {
-            protocol: crate::Protocol::Tcp,
+            protocol: vrfgate_core::Protocol::Tcp,
             address: [0, 0, 0, 0].into(),
             port,
             device: Some(7),
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_socket_that_is_not_listed_once_is_a_suspect_and_goes_when_it_is_not_listed_twice() {
         let (tracked, listed) = (sockets([(1, 22)]), sockets([]));
-        let first = plan(&tracked, &listed, &HashSet::new(), Patience::WithTracing);
+        let first = plan(&tracked, &listed, &HashSet::new(), Grace::WithTracing);
         assert_eq!(
             first,
             Plan {
@@ -134,7 +134,7 @@ mod tests {
                 ..Plan::default()
             }
         );
-        let second = plan(&tracked, &listed, &first.suspects, Patience::WithTracing);
+        let second = plan(&tracked, &listed, &first.suspects, Grace::WithTracing);
         assert_eq!(
             second,
             Plan {
@@ -150,7 +150,7 @@ mod tests {
             &sockets([(1, 22)]),
             &sockets([]),
             &HashSet::new(),
-            Patience::None,
+            Grace::None,
         );
         assert_eq!((plan.remove, plan.suspects), ([1].into(), [].into()));
     }
@@ -161,7 +161,7 @@ mod tests {
             &sockets([(1, 22), (2, 80)]),
             &sockets([(1, 23), (2, 80), (3, 53)]),
             &HashSet::new(),
-            Patience::WithTracing,
+            Grace::WithTracing,
         );
         assert_eq!(
             plan,
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_socket_on_a_slave_is_kept_under_its_vrf() {
         let open = |device| OpenSocket {
-            protocol: crate::Protocol::Udp,
+            protocol: vrfgate_core::Protocol::Udp,
             address: [0; 16].into(),
             port: 53,
             device,

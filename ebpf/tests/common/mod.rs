@@ -2,64 +2,44 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
-    ffi::CString,
     net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    os::{
-        fd::{FromRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
-    path::{Path, PathBuf},
-    process::Command,
-    sync::mpsc,
-    thread,
+    ops::{Deref, DerefMut, RangeInclusive},
 };
 
-use ipnet::IpNet;
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
-};
-use tempfile::TempDir;
-use vrfgate_ebpf::{
-    Capacity, Error, Gate, Mode, Netns, Opening, Protocol, Rule, RuleSet, Store, TestPacket, Vrf,
-};
+use vrfgate_core::{Opening, PortRange, Posture, Protocol, Rule, RuleSet, Vrf};
+use vrfgate_ebpf::{Capacity, Error, Gate, Netns, Store, TestPacket};
 
 pub struct Sandbox {
     pub store: Store,
-    netns: PathBuf,
-    directory: TempDir,
-    keeper: mpsc::Sender<()>,
+    place: vrfgate_sandbox::Sandbox,
+}
+
+impl Deref for Sandbox {
+    type Target = vrfgate_sandbox::Sandbox;
+
+    fn deref(&self) -> &Self::Target {
+        &self.place
+    }
+}
+
+impl DerefMut for Sandbox {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.place
+    }
 }
 
 impl Sandbox {
     pub fn new() -> Self {
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "this test attaches BPF programs to network namespaces: run it as root (`make test` does)"
-        );
-        let directory = TempDir::new().unwrap();
-        let bpffs = directory.path().join("bpf");
-        std::fs::create_dir(&bpffs).unwrap();
-        mount(
-            Some("bpf"),
-            &bpffs,
-            Some("bpf"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .unwrap();
-        let (keeper, netns) = new_namespace();
+        let place = vrfgate_sandbox::Sandbox::new("ebpf");
+        place.netns().bring_up("lo");
         Self {
-            store: Store::new(&bpffs, directory.path().join("run")),
-            netns,
-            directory,
-            keeper,
+            store: Store::new(place.bpffs(), place.run_dir()),
+            place,
         }
     }
 
     pub fn netns(&self) -> Netns {
-        Netns::open(self.netns.to_str().unwrap()).unwrap()
+        Netns::open(self.name()).unwrap()
     }
 
     pub fn attach(&self, rules: &RuleSet) -> Gate {
@@ -74,94 +54,20 @@ impl Sandbox {
         Gate::open(&self.store, self.netns())
     }
 
-    /// Goes on in a namespace that is new; the one before ends. Pins and files stay where they are.
-    pub fn move_to_new_namespace(&mut self) {
-        (self.keeper, self.netns) = new_namespace();
+    pub fn sysctl(&self, protocol: &str) -> bool {
+        let value = self.place.netns().sysctl(&l3mdev_accept(protocol));
+        value.unwrap() == "1"
     }
 
-    pub fn pins(&self) -> PathBuf {
-        self.directory
-            .path()
-            .join("bpf/vrfgate")
-            .join(self.netns().id().to_string())
-    }
-
-    pub fn bpffs(&self) -> PathBuf {
-        self.directory.path().join("bpf")
-    }
-
-    pub fn run_directory(&self) -> PathBuf {
-        self.directory.path().join("run")
-    }
-
-    pub fn sysctl(&self, name: &'static str) -> bool {
-        let path = format!("/proc/sys/net/ipv4/{name}_l3mdev_accept");
-        self.netns()
-            .run(|| std::fs::read_to_string(path).unwrap().trim() == "1")
-            .unwrap()
-    }
-
-    pub fn set_sysctl(&self, name: &'static str, value: bool) {
-        let path = format!("/proc/sys/net/ipv4/{name}_l3mdev_accept");
-        self.netns()
-            .run(|| std::fs::write(path, if value { "1" } else { "0" }).unwrap())
-            .unwrap();
+    pub fn set_sysctl(&self, protocol: &str, value: bool) {
+        let value = if value { "1" } else { "0" };
+        let netns = self.place.netns();
+        netns.set_sysctl(&l3mdev_accept(protocol), value);
     }
 }
 
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = umount2(&self.directory.path().join("bpf"), MntFlags::MNT_DETACH);
-    }
-}
-
-/// A namespace with `lo` up, kept by a thread that waits for the sender to go.
-fn new_namespace() -> (mpsc::Sender<()>, PathBuf) {
-    let (keeper, wait) = mpsc::channel::<()>();
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let up = Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status();
-        assert!(
-            up.expect("ip(8) is needed: apt-get install iproute2")
-                .success()
-        );
-        let thread = nix::unistd::gettid();
-        tell.send(format!("/proc/self/task/{thread}/ns/net").into())
-            .unwrap();
-        let _ = wait.recv();
-    });
-    (keeper, told.recv().unwrap())
-}
-
-/// Detaches both links of a gate by force.
-pub fn detach_gate(sandbox: &Sandbox) {
-    for link in ["link", "guard-link"] {
-        detach_link(&sandbox.pins().join(link));
-    }
-}
-
-/// Detaches a pinned link by force, as `bpftool link detach` does: the pin stays and the gate is out.
-pub fn detach_link(pin: &Path) {
-    /// `BPF_OBJ_GET` and `BPF_LINK_DETACH` of `enum bpf_cmd`.
-    const OBJ_GET: libc::c_long = 7;
-    const LINK_DETACH: libc::c_long = 34;
-    let bpf = |command: libc::c_long, attr: &[u64; 8]| {
-        // SAFETY: `attr` is valid for its size, and the path that it may point to outlives the call.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), 64) };
-        assert!(result >= 0, "{}", std::io::Error::last_os_error());
-        u64::try_from(result).unwrap()
-    };
-    let path = CString::new(pin.as_os_str().as_bytes()).unwrap();
-    let mut attr = [0; 8];
-    attr[0] = path.as_ptr() as u64;
-    let link = bpf(OBJ_GET, &attr);
-    attr[0] = u64::from(u32::try_from(link).unwrap().to_le());
-    bpf(LINK_DETACH, &attr);
-    // SAFETY: a descriptor that nobody else has.
-    drop(unsafe { OwnedFd::from_raw_fd(i32::try_from(link).unwrap()) });
+fn l3mdev_accept(protocol: &str) -> String {
+    format!("net.ipv4.{protocol}_l3mdev_accept")
 }
 
 /// A rule with the least that a rule needs; the rest by struct update.
@@ -174,11 +80,16 @@ pub fn rule(
     Rule::new(name, opening(protocol, ports, addresses))
 }
 
+/// Ports, both ends included.
+pub fn ports(range: RangeInclusive<u16>) -> PortRange {
+    range.try_into().unwrap()
+}
+
 /// Ports of addresses.
-pub fn opening(protocol: Protocol, ports: RangeInclusive<u16>, addresses: &[&str]) -> Opening {
+pub fn opening(protocol: Protocol, range: RangeInclusive<u16>, addresses: &[&str]) -> Opening {
     Opening {
         protocol,
-        ports,
+        ports: ports(range),
         addresses: addresses
             .iter()
             .map(|address| address.parse().unwrap())
@@ -201,25 +112,31 @@ pub fn on_prefixes(mut rule: Rule, prefixes: &[&str]) -> Rule {
 
 pub fn from_sources(rule: Rule, sources: &[&str]) -> Rule {
     Rule {
-        sources: sources
-            .iter()
-            .map(|net| net.parse::<IpNet>().unwrap())
-            .collect(),
+        sources: sources.iter().map(|net| net.parse().unwrap()).collect(),
         ..rule
     }
 }
 
 /// VRF device number `ifindex` with these rules.
-pub fn vrf(ifindex: u32, mode: Mode, rules: Vec<Rule>) -> RuleSet {
-    let vrf = Vrf {
-        name: "BLUE".into(),
-        mode,
-        rules,
-    };
-    RuleSet {
-        slaves: [].into(),
-        vrfs: [(ifindex, vrf)].into(),
-    }
+pub fn vrf(ifindex: u32, posture: Posture, rules: Vec<Rule>) -> RuleSet {
+    vrfs([(ifindex, "BLUE", posture, rules)], &[])
+}
+
+/// VRF devices by number, each with a name and rules, and their slaves.
+pub fn vrfs<const N: usize>(
+    vrfs: [(u32, &str, Posture, Vec<Rule>); N],
+    slaves: &[(u32, u32)],
+) -> RuleSet {
+    let vrfs = vrfs.into_iter().map(|(ifindex, name, posture, rules)| {
+        let name = name.into();
+        let vrf = Vrf {
+            name,
+            posture,
+            rules,
+        };
+        (ifindex, vrf)
+    });
+    RuleSet::new(vrfs.collect(), slaves.iter().copied().collect()).unwrap()
 }
 
 /// A packet as the kernel would show it to the program.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    Leak, LeakName, Link, LinkKind, LocalPrefix, Mode, NodeFacts, PortRange, Prefix, Protocol,
-    Service, ServiceName, SteeredVrf, UnmadeRoute, VrfName, WantedRoute, facts::Domain,
+    Leak, LeakName, Link, LinkKind, LocalPrefix, Mode, NodeFacts, PortRange, Posture, Prefix,
+    Protocol, Service, ServiceName, SteeredVrf, UnmadeRoute, VrfName, WantedRoute, facts::Domain,
     routes::wanted_routes, steer::steered_vrfs,
 };
 
@@ -32,10 +32,8 @@ pub struct GatedVrf {
     pub ifindex: u32,
     /// Indexes of the devices that are enslaved to it: who is bound to one of them listens to the VRF.
     pub slaves: Vec<u32>,
-    /// What happens to packets that no service lets in.
-    pub mode: Mode,
-    /// Whether any leak names this VRF. Without one, the VRF shall behave as it did before.
-    pub named_by_leak: bool,
+    /// What happens to packets that no service lets in. A VRF that no leak names behaves as it did before.
+    pub posture: Posture,
     /// What is opened, in the order of the leaks.
     pub services: Vec<OpenService>,
 }
@@ -126,14 +124,19 @@ fn gated_vrf(
         .iter()
         .filter(|leak| leak.vrf.as_str() == link.name)
         .collect();
-    let audited = !named.is_empty() && named.iter().all(|leak| leak.mode == Mode::Audit);
+    let posture = if named.is_empty() {
+        Posture::AsBefore
+    } else if named.iter().all(|leak| leak.mode == Mode::Audit) {
+        Posture::Audited
+    } else {
+        Posture::Enforced
+    };
     let candidates = reachable_addresses(link.ifindex, addresses);
     GatedVrf {
         name: link.name.clone(),
         ifindex: link.ifindex,
         slaves: facts.slaves_of(link.ifindex),
-        mode: if audited { Mode::Audit } else { Mode::Enforce },
-        named_by_leak: !named.is_empty(),
+        posture,
         services: named
             .iter()
             .flat_map(|leak| leak.services.iter().map(|service| (&leak.name, service)))

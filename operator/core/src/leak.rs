@@ -1,6 +1,6 @@
 //! A leak: what one `VrfLeak` object asks for, parsed.
 
-use std::{fmt, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use super::{DeviceName, LeakName, PortRange, Prefix, Protocol, ServiceName, VrfName};
 
@@ -104,7 +104,27 @@ impl fmt::Display for Overlap {
     }
 }
 
+/// Whether a packet could be from one of `sources` and for one of `addresses`, which are empty where any will do: both are of one
+/// family.
+#[must_use]
+pub fn any_client(addresses: &[Prefix], sources: &[Prefix]) -> bool {
+    let meets = |source: &Prefix| {
+        let mut addresses = addresses.iter();
+        addresses.any(|address| address.is_ipv4() == source.is_ipv4())
+    };
+    sources.is_empty() || addresses.is_empty() || sources.iter().any(meets)
+}
+
 impl Service {
+    /// Whether both open the same to the same clients, whatever their names are.
+    #[must_use]
+    pub fn opens_the_same(&self, other: &Self) -> bool {
+        let set = |list: &[Prefix]| -> BTreeSet<Prefix> { list.iter().copied().collect() };
+        (self.protocol, self.ports) == (other.protocol, other.ports)
+            && set(&self.addresses) == set(&other.addresses)
+            && set(&self.sources) == set(&other.sources)
+    }
+
     /// The first thing that both services open, whatever clients they open it to.
     ///
     /// Sources do not tell services apart: the gate finds one rule by local address and port, and

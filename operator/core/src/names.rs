@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// `IFNAMSIZ` of `<linux/if.h>` less its terminating NUL.
@@ -52,7 +53,8 @@ pub enum NameError {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -69,6 +71,21 @@ macro_rules! name {
             fn from_str(text: &str) -> Result<Self, NameError> {
                 $check(text)?;
                 Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                $check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
             }
         }
 
@@ -95,6 +112,14 @@ name! {
 name! {
     /// Name of a service within its leak: an RFC 1123 label.
     ServiceName, check_label
+}
+
+impl LeakName {
+    /// One that is made of labels, with dots between them.
+    pub(crate) fn of_labels(labels: String) -> Self {
+        debug_assert!(is_subdomain(&labels), "{labels}");
+        Self(labels)
+    }
 }
 
 fn check_length(name: &str, max: usize) -> Result<(), NameError> {

@@ -4,10 +4,12 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
+    ops::RangeInclusive,
     str::FromStr,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Addresses that only a prefix which lies wholly inside one of these ranges means: loopback (with the unspecified address
@@ -28,12 +30,34 @@ const ON_PURPOSE: [IpNet; 6] = [
 ];
 
 /// Transport protocol of a service. The gate sees no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
     /// New connections are looked up once; their later segments are not.
     Tcp,
     /// Every datagram to an unconnected socket is looked up.
     Udp,
+}
+
+impl Protocol {
+    /// Number of the protocol in an IP header (`IPPROTO_TCP`, `IPPROTO_UDP`).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// The protocol with this number, if the gate knows it.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Protocol {
@@ -46,7 +70,8 @@ impl fmt::Display for Protocol {
 }
 
 /// Local ports of a service: both ends included, never empty, never port 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RangeInclusive<u16>", into = "RangeInclusive<u16>")]
 pub struct PortRange {
     first: NonZeroU16,
     last: NonZeroU16,
@@ -57,6 +82,19 @@ impl PortRange {
     #[must_use]
     pub fn new(first: NonZeroU16, last: NonZeroU16) -> Option<Self> {
         (first <= last).then_some(Self { first, last })
+    }
+
+    /// One port; `None` for 0, which is none.
+    #[must_use]
+    pub fn single(port: u16) -> Option<Self> {
+        let port = NonZeroU16::new(port)?;
+        Self::new(port, port)
+    }
+
+    /// Whether every port of `other` lies in the range.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.intersection(other) == Some(other)
     }
 
     /// Lowest port of the range.
@@ -71,6 +109,11 @@ impl PortRange {
         self.last.get()
     }
 
+    /// Lowest and highest port.
+    pub(crate) const fn ends(self) -> [NonZeroU16; 2] {
+        [self.first, self.last]
+    }
+
     /// Whether `port` lies in the range.
     #[must_use]
     pub const fn contains(self, port: u16) -> bool {
@@ -81,6 +124,25 @@ impl PortRange {
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.first.max(other.first), self.last.min(other.last))
+    }
+}
+
+/// The message says what is wrong with the range.
+impl TryFrom<RangeInclusive<u16>> for PortRange {
+    type Error = &'static str;
+
+    fn try_from(ports: RangeInclusive<u16>) -> Result<Self, Self::Error> {
+        let (first, last) = ports.into_inner();
+        match (NonZeroU16::new(first), NonZeroU16::new(last)) {
+            (Some(first), Some(last)) => Self::new(first, last).ok_or("is backwards"),
+            _ => Err("port 0 is on no wire"),
+        }
+    }
+}
+
+impl From<PortRange> for RangeInclusive<u16> {
+    fn from(ports: PortRange) -> Self {
+        ports.first()..=ports.last()
     }
 }
 
@@ -130,7 +192,8 @@ pub enum PrefixError {
 }
 
 /// A prefix of unicast addresses, without host bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Prefix(IpNet);
 
 impl Prefix {
@@ -155,6 +218,18 @@ impl Prefix {
             return Err(PrefixError::Unspecified(net));
         }
         Ok(Self(net))
+    }
+
+    /// Every address of both families.
+    pub const EVERY: [Self; 2] = [
+        Self(IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0))),
+        Self(IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0))),
+    ];
+
+    /// Whether its addresses are IPv4's.
+    #[must_use]
+    pub const fn is_ipv4(self) -> bool {
+        matches!(self.0, IpNet::V4(_))
     }
 
     /// First address of the prefix.
@@ -251,6 +326,20 @@ impl FromStr for Prefix {
             });
         }
         Ok(prefix)
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = PrefixError;
+
+    fn try_from(text: String) -> Result<Self, PrefixError> {
+        text.parse()
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> Self {
+        prefix.to_string()
     }
 }
 

@@ -1,31 +1,32 @@
 //! What an agent was asked for, read from its object.
 
-use crate::api::VrfGateNodeSpec;
 use vrfgate_core::Leak;
+
+use crate::api::VrfGateNodeSpec;
 
 /// What an agent was asked for, leak by leak.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// Those it can read.
+    /// Those that it can parse.
     pub leaks: Vec<Leak>,
-    /// Leaks that this agent can't read, and why.
+    /// Names of the leaks that this agent can't parse, and why.
     pub unread: Vec<(String, String)>,
-    /// None for what was found beside the pins.
-    pub edition: Option<Edition>,
+    /// None for a spec that was saved by an earlier agent.
+    pub generation: Option<Generation>,
 }
 
-/// Which edition of which object.
+/// A generation of an object.
 #[derive(Debug, PartialEq)]
-pub struct Edition {
+pub struct Generation {
     pub uid: String,
-    pub generation: i64,
+    pub number: i64,
     pub spec: VrfGateNodeSpec,
 }
 
 impl Asked {
-    pub fn new(spec: &VrfGateNodeSpec, edition: Option<Edition>) -> Self {
+    pub fn new(spec: &VrfGateNodeSpec, generation: Option<Generation>) -> Self {
         let mut asked = Self {
-            edition,
+            generation,
             ..Self::default()
         };
         for leak in &spec.leaks {
@@ -40,7 +41,7 @@ impl Asked {
         asked
     }
 
-    /// Whether there is nothing at all, readable or not.
+    /// Whether no leak at all is asked for.
     pub fn nothing(&self) -> bool {
         self.leaks.is_empty() && self.unread.is_empty()
     }

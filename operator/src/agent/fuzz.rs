@@ -1,8 +1,9 @@
 //! For the fuzzer: what an agent has written down for the next one, and for `vrfgate status`.
 
+use vrfgate_core::{NodeFacts, check_set, compile};
+
 use super::{asked::Asked, pods};
 use crate::{api::VrfGateNodeSpec, node::Report};
-use vrfgate_core::{NodeFacts, check_set, compile};
 
 pub use pods::fuzz::{attachments, notice};
 

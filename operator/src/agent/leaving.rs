@@ -1,7 +1,7 @@
-//! An agent ends: is it for good?
+//! Decides whether an agent that ends removes the CNI plugin.
 //!
-//! Agents are stopped for updates, drains and reboots, too. What a node's pods need is taken away only when the
-//! agents' `DaemonSet` is really going; whoever is in doubt leaves it.
+//! Agents are stopped for updates, drains and reboots, too. What a node's pods need is removed only when the agents'
+//! `DaemonSet` is being deleted; in doubt, it stays.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
     install::{Keeper, Wanted},
 };
 
-/// A pod has 30 seconds to end, unless told otherwise.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of the question. A pod has 30 seconds to end by default.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Ends what keeps the plugin in its place, and takes it away if the `DaemonSet` is going.
+/// Stops `keeper`, and removes the plugin if the `DaemonSet` is going.
 pub async fn leave(
     keeper: Keeper,
     wanted: Wanted,
@@ -29,7 +29,7 @@ pub async fn leave(
 ) {
     keeper.stop().await;
     let Some(daemon_set) = daemon_set else {
-        info!("the CNI plugin stays: nobody has said which DaemonSet this agent is of");
+        info!("the CNI plugin stays: no --daemon-set was given");
         return;
     };
     match is_going(client, daemon_set).await {
@@ -40,8 +40,8 @@ pub async fn leave(
         }
         Err(error) => {
             warn!(
-                "the CNI plugin stays, because nobody knows whether DaemonSet {daemon_set} is going: {error}; \
-                 `vrfgate uninstall-cni` takes it away"
+                "the CNI plugin stays, because it is not known whether DaemonSet {daemon_set} is going: {error}; \
+                 `vrfgate uninstall-cni` removes it"
             );
             return;
         }
@@ -56,21 +56,21 @@ pub async fn leave(
     let store = store.clone();
     let done = spawn_blocking(move || wanted.uninstall(&store)).await;
     match done.map_err(Into::into).and_then(|done| done) {
-        Ok(said) => {
-            for said in said {
-                info!("{said}");
+        Ok(steps) => {
+            for step in steps {
+                info!("{step}");
             }
         }
-        Err(error) => warn!("taking the CNI plugin away: {error:#}"),
+        Err(error) => warn!("removing the CNI plugin: {error:#}"),
     }
 }
 
 async fn is_going(client: Client, daemon_set: &DaemonSetName) -> Result<bool, String> {
     let api: Api<DaemonSet> = Api::namespaced(client, &daemon_set.namespace);
-    match timeout(PATIENCE, api.get(&daemon_set.name)).await {
+    match timeout(TIMEOUT, api.get(&daemon_set.name)).await {
         Err(_) => Err("the API server doesn't answer".to_owned()),
         Ok(Ok(there)) => Ok(there.metadata.deletion_timestamp.is_some()),
-        // Not everything that isn't found is a DaemonSet that isn't there.
+        // A 404 may be about something else than the DaemonSet.
         Ok(Err(Error::Api(answer)))
             if answer.code == 404
                 && answer

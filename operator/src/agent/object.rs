@@ -10,29 +10,29 @@ use kube::{
 };
 use tokio::sync::watch;
 
-/// What is known of it.
+/// What is known about it.
 #[derive(Clone, Debug)]
 pub enum Object {
     /// The API server has not been reached yet.
     Unknown,
-    /// It isn't there.
+    /// It doesn't exist.
     Missing,
-    /// As it is.
+    /// It exists.
     Known(Arc<VrfGateNode>),
 }
 
 /// Watches the `VrfGateNode` named `node`, in the background.
 pub fn watch(client: &Client, node: &str, outage: Outage) -> watch::Receiver<Object> {
     let api: Api<VrfGateNode> = Api::all(client.clone());
-    // An agent may see no other.
+    // An agent may read no other.
     let only = watcher::Config::default().fields(&format!("metadata.name={node}"));
     let mut events = watcher(api, only).default_backoff().boxed();
-    let (tell, object) = watch::channel(Object::Unknown);
+    let (sender, object) = watch::channel(Object::Unknown);
     let what = format!("watching the VrfGateNode {node}");
     tokio::spawn(async move {
         let mut listed = None;
         while let Some(event) = events.next().await {
-            let news = match event {
+            let known = match event {
                 Ok(watcher::Event::Init) => {
                     listed = None;
                     continue;
@@ -52,7 +52,7 @@ pub fn watch(client: &Client, node: &str, outage: Outage) -> watch::Receiver<Obj
                 }
             };
             outage.worked(&what);
-            if tell.send(news).is_err() {
+            if sender.send(known).is_err() {
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! Writes the status of the `VrfGateNode`, as often as it takes.
+//! Writes the status of the `VrfGateNode`, and retries until that succeeds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,15 +22,15 @@ use crate::{
 /// Between tries, while the API server is away.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
-/// What is to be told.
+/// What to write.
 #[derive(Clone, Debug, PartialEq)]
-struct News {
+struct Report {
     uid: String,
-    edition: i64,
+    generation: i64,
     outcomes: Outcomes,
 }
 
-/// What has become of what was asked for.
+/// States of leaks and pods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcomes {
     /// Of each leak, for the node or for pods.
@@ -39,27 +39,27 @@ pub struct Outcomes {
     pub pods: Vec<PodOutcome>,
 }
 
-/// Tells in the background, so that an API server that hangs never keeps a gate waiting.
-pub struct Reporter(watch::Sender<Option<News>>);
+/// Writes in the background, so that an API server that hangs never delays a gate.
+pub struct Reporter(watch::Sender<Option<Report>>);
 
 impl Reporter {
     pub fn start(client: &Client, node: &str, outage: Outage) -> Self {
         let api: Api<VrfGateNode> = Api::all(client.clone());
-        let (tell, news) = watch::channel(None);
-        tokio::spawn(write(api, node.to_owned(), news, outage));
-        Self(tell)
+        let (sender, reports) = watch::channel(None);
+        tokio::spawn(write(api, node.to_owned(), reports, outage));
+        Self(sender)
     }
 
-    /// Takes note of what has become of the leaks of an edition.
-    pub fn tell(&self, uid: &str, edition: i64, outcomes: Outcomes) {
-        let news = Some(News {
+    /// Publishes the outcomes of a generation of the object.
+    pub fn publish(&self, uid: &str, generation: i64, outcomes: Outcomes) {
+        let report = Some(Report {
             uid: uid.to_owned(),
-            edition,
+            generation,
             outcomes,
         });
         self.0.send_if_modified(|last| {
-            let differs = *last != news;
-            *last = news;
+            let differs = *last != report;
+            *last = report;
             differs
         });
     }
@@ -68,14 +68,14 @@ impl Reporter {
 async fn write(
     api: Api<VrfGateNode>,
     node: String,
-    mut news: watch::Receiver<Option<News>>,
+    mut reports: watch::Receiver<Option<Report>>,
     outage: Outage,
 ) {
     let what = format!("writing the status of the VrfGateNode {node}");
     let mut former: Option<Condition> = None;
-    while news.changed().await.is_ok() {
+    while reports.changed().await.is_ok() {
         loop {
-            let latest = news.borrow_and_update().clone();
+            let latest = reports.borrow_and_update().clone();
             let Some(latest) = latest else { break };
             let uid = latest.uid.clone();
             let status = status(latest, former.as_ref());
@@ -85,7 +85,7 @@ async fn write(
                     former = status.conditions.into_iter().next();
                     break;
                 }
-                // The object is gone, or another one; of that, the watch will tell.
+                // The object is gone, or another one, which the watch will show.
                 Err(Error::Api(answer)) if matches!(answer.code, 404 | 409) => {
                     outage.worked(&what);
                     break;
@@ -117,12 +117,12 @@ async fn patch(
     Ok(())
 }
 
-fn status(news: News, former: Option<&Condition>) -> VrfGateNodeStatus {
-    let News {
+fn status(report: Report, former: Option<&Condition>) -> VrfGateNodeStatus {
+    let Report {
         uid: _,
-        edition,
+        generation,
         outcomes: Outcomes { leaks, pods },
-    } = news;
+    } = report;
     let failed: Vec<&str> = leaks
         .iter()
         .filter(|outcome| outcome.state == NodeLeakState::Failed)
@@ -143,11 +143,11 @@ fn status(news: News, former: Option<&Condition>) -> VrfGateNodeStatus {
         } else {
             format!("not in force: {}", failed.join(", "))
         },
-        observed_generation: Some(edition),
+        observed_generation: Some(generation),
         last_transition_time: since,
     };
     VrfGateNodeStatus {
-        observed_generation: Some(edition),
+        observed_generation: Some(generation),
         agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         leaks_wanted: i64::try_from(leaks.len()).ok(),
         leaks,

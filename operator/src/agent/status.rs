@@ -1,4 +1,4 @@
-//! What has become of each leak, in the words of `VrfGateNode`. Pure.
+//! The state of each leak, in the terms of `VrfGateNode`. Pure.
 
 use crate::{
     api::{GateLeak, LeakOutcome, NodeLeakState, VrfGateNodeSpec},
@@ -17,8 +17,7 @@ pub fn outcomes(
         .iter()
         .map(|leak| outcome(leak, unread, report, trouble))
         .collect();
-    // What was asked for last is not in force, and what was before still is: so a leak that is no longer asked
-    // for may be held.
+    // The newest spec is not in force, and the one before still is: so a leak that is no longer asked for may be held.
     let held = report.filter(|report| !report.errors.is_empty());
     for leak in held.iter().flat_map(|report| &report.leaks) {
         if !outcomes.iter().any(|outcome| outcome.name == leak.name) {
@@ -66,7 +65,7 @@ fn outcome(
     }
 }
 
-/// The state of a leak in the words of `VrfGateNode`.
+/// The state of a leak in the terms of `VrfGateNode`.
 pub const fn node_state(kept: LeakState) -> NodeLeakState {
     match kept {
         LeakState::InForce => NodeLeakState::InForce,
@@ -99,7 +98,7 @@ mod tests {
     #[test]
     fn leaks_that_wait_for_a_shared_port_say_so_by_a_word_and_who_shares_it() {
         let states = [LeakState::InForce, LeakState::Waiting, LeakState::InForce];
-        let report = report(&states).waiting_for_ports("TCP port 179 is shared by bgpd and bgpd");
+        let report = report(&states).pending_for_ports("TCP port 179 is shared by bgpd and bgpd");
         let leaks = (0..3).map(|number| {
             Arc::new(GateLeak {
                 name: format!("leak{number}"),

@@ -1,22 +1,22 @@
-//! A gate that is there though nothing is asked for: it opens nothing.
+//! A gate that stays attached though no leak applies to the node: it opens nothing.
 
 use tracing::info;
 use vrfgate_ebpf::{Error, Gate, Netns, Store};
 
-use super::Agent;
+use super::host::Agent;
 use crate::node::Keeper;
 
 impl Agent {
-    /// Why the gate is not taken away though nothing is asked for.
+    /// Why the gate is not removed though no leak applies to the node.
     pub(super) fn why_it_stays(&self, store: &Store, netns: &Netns) -> Option<String> {
         let prepared = "it was put in before everything else (`vrfgate run --prepare`), and stays until `vrfgate clear`";
         if let Some(keeper) = &self.keeper {
             if keeper.is_prepared() {
                 return Some(prepared.to_owned());
             }
-            return match keeper.may_give_back() {
+            return match keeper.may_restore() {
                 Err(error @ Error::PortShared { .. }) => Some(error.to_string()),
-                // What else is wrong shows when it is taken away.
+                // Any other error shows when the gate is removed.
                 _ => None,
             };
         }
@@ -24,7 +24,7 @@ impl Agent {
         gate.prepared.then(|| prepared.to_owned())
     }
 
-    /// Keeps a gate that opens nothing: with it in force, a node is as closed as it was without.
+    /// Keeps a gate that opens nothing, with which a node is as closed as it was without one.
     pub(super) async fn keep_shut(&mut self, store: &Store, netns: &Netns, why: String) {
         if let Some(keeper) = &mut self.keeper {
             let report = keeper.report();

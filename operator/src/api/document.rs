@@ -3,6 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use kube::{CustomResourceExt, Resource};
 use serde_path_to_error::Segment;
+use vrfgate_core::Leak;
 
 use super::{
     VrfLeak,
@@ -10,7 +11,6 @@ use super::{
     parse_local, shape,
     yaml::{Node, Value},
 };
-use vrfgate_core::Leak;
 
 /// Fields of an object as an API server stores it.
 const OBJECT_FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
@@ -46,8 +46,8 @@ impl Reader {
             .filter_map(|version| version.schema?.open_api_v3_schema?.properties)
             .find_map(|mut properties| properties.remove("spec"));
         Self {
-            // The derive always makes one. Without any, fields that nobody knows would pass; the
-            // tests of unknown fields would fail.
+            // The derive always makes one. Without it, unknown fields would pass, and their tests
+            // would fail.
             spec: spec.unwrap_or_default(),
         }
     }
@@ -62,7 +62,7 @@ impl Reader {
                 Ok(_) => {}
                 Err(more) => errors.extend(more),
             },
-            // Where the shape is wrong, this only says so again, and less well.
+            // Where the shape is wrong, this error repeats it, with less detail.
             Err(error) if errors.is_empty() => errors.push(error),
             Err(_) => {}
         }
@@ -91,7 +91,7 @@ impl Reader {
     }
 }
 
-/// Refuses documents that are something else, before their fields are looked at.
+/// Refuses documents of another kind, before their fields are checked.
 fn check_kind(document: &Node) -> Result<(), FieldError> {
     let root = FieldPath::root();
     let (ours, version) = (VrfLeak::kind(&()), VrfLeak::api_version(&()));

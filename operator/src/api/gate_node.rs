@@ -1,7 +1,9 @@
-//! `VrfGateNode`: what one node's gate shall hold, and what its agent says of it.
+//! `VrfGateNode`: the desired state of one node's gate, and the state that its agent reports.
 //!
-//! The controller writes `spec`, with everything that takes a cluster to know already resolved; the agent
-//! of that node alone writes `status`. People read both, and write neither.
+//! The controller writes `spec`, in which everything that only a cluster knows is resolved. Only the agent
+//! of that node writes `status`. People read both, and write neither.
+//!
+//! The documentation of the fields is what `kubectl explain` shows.
 
 use std::sync::Arc;
 
@@ -9,16 +11,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::{
-    field::FieldError,
-    types::{ReturnRouteSpec, RouteSpec, ServiceSpec, VrfLeak, VrfLeakSpec},
-    validate::parse_resolved,
-    words,
-};
 use vrfgate_core::{Leak, Mode, Protocol, Replies};
 
-/// The desired state of one node: the leaks that apply to it, with references resolved.
+use super::{field::FieldError, validate::parse_resolved, words};
+
+/// Desired state of one node: the leaks that apply to it and to its pods. Written by the controller.
 #[derive(
     CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
 )]
@@ -31,7 +28,7 @@ use vrfgate_core::{Leak, Mode, Protocol, Replies};
     category = "vrfgate",
     status = "VrfGateNodeStatus",
     derive = "PartialEq",
-    doc = "What the gate of one node shall hold, made by the controller of all VrfLeaks; and what that node's agent says of it.",
+    doc = "State of one node: spec is what the controller wants the node to put into force, made from all VrfLeaks; status is what the node's agent reports. Not for editing.",
     printcolumn = r#"{"name":"LEAKS", "type":"integer", "jsonPath":".status.leaksWanted"}"#,
     printcolumn = r#"{"name":"READY", "type":"string", "jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"VERSION", "type":"string", "jsonPath":".status.agentVersion", "priority": 1}"#,
@@ -39,21 +36,22 @@ use vrfgate_core::{Leak, Mode, Protocol, Replies};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VrfGateNodeSpec {
-    /// The leaks that apply to the node, the oldest first.
+    /// Leaks that apply to the node itself, oldest first. Those that conflict with an older one are
+    /// left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    // Written as a whole by one writer: the API server need not remember who owns which field of which leak,
+    // One writer writes it as a whole: the API server need not track the owner of every field of every leak,
     // which would take it longer than all the rest.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
-    // Many nodes have the same ones: who keeps them all can keep each once.
+    // Many nodes have the same leaks: the controller keeps each of them once.
     pub leaks: Vec<Arc<GateLeak>>,
-    /// Pods of the node that leaks apply to.
+    /// Pods on the node that leaks apply to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
         "x-kubernetes-list-map-keys" = ["namespace", "name"]
     ))]
     pub pods: Vec<GatePod>,
-    /// The leaks of those pods, each once.
+    /// Leaks that apply to those pods, each once, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
@@ -62,113 +60,121 @@ pub struct VrfGateNodeSpec {
     pub pod_leaks: Vec<Arc<GateLeak>>,
 }
 
-/// A pod, and what its network namespace shall hold.
+/// A pod, and the leaks to put into force in its network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatePod {
-    /// Its Kubernetes namespace.
+    /// Kubernetes namespace of the pod.
     pub namespace: String,
-    /// Its name.
+    /// Name of the pod.
     pub name: String,
-    /// Its `metadata.uid`.
+    /// The `metadata.uid` of the pod.
     pub uid: String,
-    /// Names of leaks in `podLeaks`, the oldest first.
+    /// Names of the pod's leaks, which `podLeaks` holds, oldest first.
     pub leaks: Vec<String>,
 }
 
-/// A leak as one node has to put it into force.
+/// A leak as the node puts it into force: a `VrfLeak` with its references resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateLeak {
     /// Name of the `VrfLeak`.
     pub name: String,
-    /// The `metadata.generation` of the `VrfLeak` that this was made of.
+    /// The `metadata.generation` of the `VrfLeak` that this was made from.
     pub generation: i64,
-    /// As in `VrfLeak`.
+    /// Name of the VRF device, such as `BLUE`.
     pub vrf: String,
-    /// As in `VrfLeak`.
+    /// What happens to packets from the VRF that no service admits. `Enforce`: they are refused.
+    /// `Audit`: they are admitted, and counted.
     pub mode: String,
-    /// As in `VrfLeak`.
+    /// How replies of UDP servers return into the VRF. `Route`: by `returnRoutes`. `Steer`: by a
+    /// mark on the connection.
     pub replies: String,
-    /// As in `VrfLeak`.
+    /// Leak routes, from the VRF to the main routing domain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<GateRoute>,
-    /// As in `VrfLeak`.
+    /// Return routes, from the main routing table to the VRF. Empty under `replies: Steer`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub return_routes: Vec<GateReturnRoute>,
-    /// As in `VrfLeak`. A `serviceRef` has become one service for each port it opens, all of one name.
+    /// What is opened to clients of the VRF. A `serviceRef` has become one service for each address
+    /// and port that it opens on the node; all of them have its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<GateService>,
 }
 
-/// A leak route.
+/// A leak route, from the VRF to the main routing domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateRoute {
-    /// As in `VrfLeak`.
+    /// Destination, such as `192.0.2.0/24`. Each local address inside it gets a `local` route in
+    /// the VRF's routing table.
     pub prefix: String,
-    /// As in `VrfLeak`.
+    /// Device that the prefix as a whole is routed out of as well. Absent: only local addresses are
+    /// routed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// As in `VrfLeak`.
+    /// Metric (priority) of the routes. Absent: the kernel's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<i64>,
 }
 
-/// A return route.
+/// A return route, from the main routing table to the VRF.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateReturnRoute {
-    /// As in `VrfLeak`.
+    /// Destination of the replies: addresses of clients, such as `10.0.0.0/24`.
     pub prefix: String,
-    /// As in `VrfLeak`.
+    /// Local address that a server answers from unless it chooses one itself. Applies to IPv4; an
+    /// IPv6 route is made without it.
     pub source: String,
 }
 
-/// Ports opened on local addresses.
+/// Ports to open on local addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateService {
-    /// As in `VrfLeak`.
+    /// Name of the service within the leak. Services of one name are one rule, with one counter.
     pub name: String,
-    /// As in `VrfLeak`.
+    /// Transport protocol, `TCP` or `UDP`.
     pub protocol: String,
-    /// As in `VrfLeak`.
+    /// First port, 1 to 65535.
     pub port: i64,
-    /// Last port, also of a single one.
+    /// Last port, inclusive; equal to `port` for a single port.
     pub end_port: i64,
-    /// As in `VrfLeak`. Never empty.
+    /// Prefixes whose local addresses are opened. Never empty.
     pub addresses: Vec<String>,
-    /// As in `VrfLeak`.
+    /// Prefixes of clients that may use the service. Empty: every client of the VRF.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
 }
 
-/// What the node's agent says.
+/// State of the node, reported by its agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VrfGateNodeStatus {
-    /// The `metadata.generation` that this status speaks of.
+    /// The `metadata.generation` that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Version of the agent.
+    /// Version of the agent, such as `0.1.0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,
-    /// How many leaks the node was asked to put into force.
+    /// Number of leaks that the node was asked to put into force, in its own namespace or in pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaks_wanted: Option<i64>,
-    /// Every leak that the node holds anything of.
+    /// State of every leak that applies to the node or to a pod of it, and of those that it has not
+    /// released yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub leaks: Vec<Arc<LeakOutcome>>,
-    /// Pods of the node that hold a gate, or should.
+    /// Pods on the node that have a gate, or should have one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
         "x-kubernetes-list-map-keys" = ["namespace", "name"]
     ))]
     pub pods: Vec<PodOutcome>,
-    /// Conditions, one of each type. `Ready`: the gate holds what `spec` asks for.
+    /// Conditions, one of each type. `Ready`: no leak has failed; a leak that is pending because its VRF
+    /// doesn't exist doesn't count. The message names the leaks that have failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
@@ -177,53 +183,56 @@ pub struct VrfGateNodeStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What has become of the leaks of one pod.
+/// State of the leaks of one pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodOutcome {
-    /// Its Kubernetes namespace.
+    /// Kubernetes namespace of the pod.
     pub namespace: String,
-    /// Its name.
+    /// Name of the pod.
     pub name: String,
-    /// The leaks that apply to it.
+    /// State of each leak that applies to the pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
         "x-kubernetes-list-map-keys" = ["name"]
     ))]
     pub leaks: Vec<Arc<LeakOutcome>>,
-    /// What a person should know, a sentence each.
+    /// Messages for people, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What has become of one leak on one node.
+/// State of one leak on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeakOutcome {
     /// Name of the `VrfLeak`.
     pub name: String,
-    /// The `metadata.generation` of the `VrfLeak` that is in force, or was tried.
+    /// The `metadata.generation` of the `VrfLeak` that this state is about; 0 for a leak that the node
+    /// was not asked for, and has not released yet.
     pub generation: i64,
-    /// What has become of it.
+    /// `InForce`: its services are open. `Waiting`: the node has no such VRF. `Failed`: the node
+    /// can't put it into force; an earlier generation may still be in force.
     pub state: NodeLeakState,
-    /// Why it is not in force, in a word, such as `PortShared` or `NoRoom`.
+    /// Why it is not in force, as one word for programs: `NoSuchDevice`, `NotAVrf`, `TableUnknown`,
+    /// `Conflict`, `NoRoom` or `PortShared`. Absent where the notes alone have the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What a person should know, a sentence each.
+    /// Messages for people, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What has become of a leak on a node.
+/// State of a leak on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum NodeLeakState {
     /// Its services are open.
     InForce,
-    /// It waits for its VRF.
+    /// The node has no such VRF.
     Waiting,
-    /// The node can't put it into force; what was in force before stays.
+    /// The node can't put it into force; an earlier generation may still be in force.
     Failed,
 }
 
@@ -293,50 +302,6 @@ impl GateLeak {
     ///
     /// Everything that is wrong with it, by the paths of a `VrfLeak`.
     pub fn parse(&self) -> Result<Leak, Vec<FieldError>> {
-        let Self {
-            name,
-            generation: _,
-            vrf,
-            mode,
-            replies,
-            routes,
-            return_routes,
-            services,
-        } = self.clone();
-        let spec = VrfLeakSpec {
-            vrf,
-            node_selector: None,
-            pods: None,
-            mode,
-            routes: routes
-                .into_iter()
-                .map(|route| RouteSpec {
-                    prefix: route.prefix,
-                    device: route.device,
-                    metric: route.metric,
-                })
-                .collect(),
-            replies,
-            return_routes: return_routes
-                .into_iter()
-                .map(|route| ReturnRouteSpec {
-                    prefix: route.prefix,
-                    source: route.source,
-                })
-                .collect(),
-            services: services
-                .into_iter()
-                .map(|service| ServiceSpec {
-                    name: service.name,
-                    protocol: Some(service.protocol),
-                    port: Some(service.port),
-                    end_port: Some(service.end_port),
-                    addresses: service.addresses,
-                    sources: service.sources,
-                    service_ref: None,
-                })
-                .collect(),
-        };
-        parse_resolved(&VrfLeak::new(&name, spec))
+        parse_resolved(self)
     }
 }

@@ -1,7 +1,7 @@
-//! `VrfLeak`, the object that users write, and `VrfGateNode`, which the controller makes of it for each node:
-//! their types, their CRDs, their meaning.
+//! `VrfLeak`, the object that users write, and `VrfGateNode`, which the controller makes for each node: their types,
+//! their CRDs, and their validation.
 //!
-//! Owns the wire format and everything that can be wrong with it. What leaves here is a
+//! Owns the wire format and everything that can be wrong with it. The result is a
 //! [`Leak`](vrfgate_core::Leak), parsed and legal. Must not know of BPF, netlink or an API
 //! server; files are read by the caller.
 //!

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_saphyr::UserMessageFormatter;
 use thiserror::Error;
+use vrfgate_core::{Leak, LeakName};
 
 use super::{
     document::Reader,
     field::{FieldError, FieldPath},
     yaml,
 };
-use vrfgate_core::{Leak, LeakName};
 
 /// A mistake in a file of leaks.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -1,7 +1,7 @@
 //! What the API server checks of a `VrfLeak` beyond types, as CEL rules and patterns of its schema.
 //!
-//! [`validate`](super::validate) decides; these say the same as early as at `kubectl apply`. Two things
-//! only `validate` can tell, and the controller reports them in the leak's status: services of one leak
+//! [`validate`](super::validate) decides; these rules refuse the same as early as at `kubectl apply`. Two
+//! mistakes only `validate` finds, and the controller reports them in the leak's status: services of one leak
 //! that overlap, which costs too much in CEL, and device names whose UTF-8 form holds the byte 0xa0.
 
 mod selector;
@@ -33,7 +33,7 @@ macro_rules! is_multicast {
     };
 }
 
-/// Whether a prefix of each list is of the same family, as CEL. The text tells: only IPv6 has colons.
+/// Whether a prefix of each list is of the same family, as CEL. Only the text of IPv6 has colons.
 macro_rules! share_a_family {
     ($one:literal, $prefix:literal, $other:literal, $other_prefix:literal, $item:literal) => {
         concat!(

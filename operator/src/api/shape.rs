@@ -1,7 +1,7 @@
 //! Whether a document has the shape of the CRD's schema: known fields, right types, nothing missing.
 //!
-//! This is what an API server refuses before it looks at values. It reads the very schema that the
-//! server gets, so that a field is declared in one place only.
+//! An API server refuses the same before it checks values. The schema is the one that the server
+//! gets, so that a field is declared in one place only.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -14,8 +14,7 @@ use super::{
 
 /// Everything in `node`, found at `path`, that `schema` does not allow.
 ///
-/// Only structure is looked at: ranges, lengths and words are for validation to judge, which has
-/// better messages.
+/// Checks structure only: validation checks ranges, lengths and words, with better messages.
 pub fn check(node: &Node, schema: &JSONSchemaProps, path: &FieldPath) -> Vec<FieldError> {
     let mut errors = Vec::new();
     check_node(node, schema, path, &mut errors);
@@ -112,7 +111,7 @@ fn wrong_type(wanted: &str, value: &Value) -> String {
     };
     match value {
         Value::Null => format!("is empty, must be {described}"),
-        // Text that looks like something else is the slip that quotes mend.
+        // A text that looks like another type only lacks its quotes.
         Value::Bool(value) if wanted == "string" => format!("must be text; write \"{value}\""),
         Value::Number(value) if wanted == "string" => format!("must be text; write \"{value}\""),
         Value::Bool(value) => format!("must be {described}, not {value}"),

@@ -1,9 +1,11 @@
 //! `VrfLeak` as it is stored: the wire format of `vrfgate.dev/v1alpha1`.
 //!
-//! Everything here is as wide as JSON: strings and integers that may yet be nonsense. What they
-//! mean is decided once, in [`validate`](super::validate), and nothing past it reads these types.
-//! Unknown fields are not refused here but by the reader of files, so that a controller goes on
-//! reading objects that a newer version wrote.
+//! Everything here is as wide as JSON: strings and integers that may yet be nonsense.
+//! [`validate`](super::validate) decides once what they mean, and nothing past it reads these types.
+//! The reader of files refuses unknown fields; these types ignore them, so that a controller can
+//! read objects that a newer version wrote.
+//!
+//! The documentation of the fields is what `kubectl explain` shows.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{limits, rules, words};
 
-/// Opens services of the main routing domain to the clients of one VRF, and nothing else to them.
+/// Opens services of the host, or of pods, to the clients of one VRF, and closes everything else to them.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "vrfgate.dev",
@@ -23,7 +25,7 @@ use super::{limits, rules, words};
     category = "vrfgate",
     status = "VrfLeakStatus",
     derive = "PartialEq",
-    doc = "Opens services of the main routing domain to the clients of one VRF, and nothing else to them.",
+    doc = "Opens services of the host, or of pods, to the clients of one VRF, and closes everything else to them.",
     printcolumn = r#"{"name":"VRF", "type":"string", "jsonPath":".spec.vrf"}"#,
     printcolumn = r#"{"name":"MODE", "type":"string", "jsonPath":".spec.mode"}"#,
     printcolumn = r#"{"name":"SERVICES", "type":"integer", "jsonPath":".status.services"}"#,
@@ -34,32 +36,32 @@ use super::{limits, rules, words};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::spec()))]
 pub struct VrfLeakSpec {
-    /// Name of the VRF device, as `ip link show type vrf` prints it. At most 15 bytes. Where no
-    /// such device exists yet, the leak waits for it. Can't be changed.
+    /// Name of the VRF device, as `ip link show type vrf` prints it, such as `BLUE`. At most 15
+    /// bytes. While there is no such device, the leak is pending. Can't be changed.
     #[schemars(with = "rules::VrfText")]
     pub vrf: String,
 
-    /// The nodes that the leak applies to, by their labels. Without it: every Linux node.
-    /// Not beside `pods`. Kubernetes only.
+    /// Selects by label the nodes that the leak applies to. Default: every Linux node.
+    /// Must not be combined with `pods`. Kubernetes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<rules::Selector>")]
     pub node_selector: Option<LabelSelector>,
 
-    /// When given, the leak applies inside the network namespaces of the matching pods, instead of
-    /// the node's own. Services then list their addresses, and nothing is routed: no `routes`, no
-    /// `returnRoutes`, no `replies: Steer`. Kubernetes only.
+    /// Applies the leak inside the network namespaces of the selected pods, instead of those of
+    /// the nodes. Every service then lists its addresses, and nothing is routed: `routes`,
+    /// `returnRoutes`, `replies: Steer` and `serviceRef` are refused. Kubernetes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodSelection>,
 
-    /// What happens to packets from the VRF that no service lets in. `Enforce` refuses them: the
-    /// client sees a closed port. `Audit` lets them in, and counts what would have been refused.
-    /// All leaks of a VRF must agree.
+    /// What happens to packets from the VRF that no service admits. `Enforce` (default) refuses
+    /// them: the client sees a closed port. `Audit` admits them, and counts what would have been
+    /// refused. All leaks of a VRF must have the same mode.
     #[serde(default = "enforce")]
     #[schemars(extend("enum" = [words::ENFORCE, words::AUDIT]))]
     pub mode: String,
 
-    /// Leak routes, VRF to main: how packets from the VRF find local addresses of the main domain.
-    /// Their prefixes are also the addresses of services that list none.
+    /// Leak routes, from the VRF to the main routing domain, by which packets from the VRF reach
+    /// local addresses. Services that list no addresses use these prefixes. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::ROUTES), extend(
         "x-kubernetes-list-type" = "map",
@@ -67,14 +69,15 @@ pub struct VrfLeakSpec {
     ))]
     pub routes: Vec<RouteSpec>,
 
-    /// How replies of UDP servers return into the VRF. `Route`: by `returnRoutes`. `Steer`: by a
-    /// mark on the connection, which also serves VRFs whose clients have the same addresses.
-    /// TCP needs neither.
+    /// How replies of UDP servers return into the VRF. `Route` (default): by `returnRoutes`.
+    /// `Steer`: by a mark on the connection, which also works when clients of several VRFs have
+    /// the same addresses. TCP needs neither.
     #[serde(default = "route")]
     #[schemars(extend("enum" = [words::ROUTE, words::STEER]))]
     pub replies: String,
 
-    /// Return routes, main to VRF, for UDP replies under `replies: Route`.
+    /// Return routes, from the main routing table to the VRF, for UDP replies. Only with
+    /// `replies: Route`. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::ROUTES), extend(
         "x-kubernetes-list-type" = "map",
@@ -82,8 +85,8 @@ pub struct VrfLeakSpec {
     ))]
     pub return_routes: Vec<ReturnRouteSpec>,
 
-    /// What is opened to clients of the VRF. With none, only listeners bound to the VRF itself can
-    /// be reached from it.
+    /// What is opened to clients of the VRF. Without any service, only listeners that are bound to
+    /// the VRF can be reached from it. At most 256.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::SERVICES), extend(
         "x-kubernetes-list-type" = "map",
@@ -92,121 +95,129 @@ pub struct VrfLeakSpec {
     pub services: Vec<ServiceSpec>,
 }
 
-/// Pods that hold VRFs in their own network namespaces.
+/// Selects pods that have VRFs in their own network namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSelection {
-    /// The Kubernetes namespaces to look in, by their labels. Without it: all of them.
+    /// Selects Kubernetes namespaces by their labels. Default: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<rules::Selector>")]
     pub namespace_selector: Option<LabelSelector>,
-    /// The pods, by their labels. Without it: all of them.
+    /// Selects pods in those namespaces by their labels. Default: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<rules::Selector>")]
     pub pod_selector: Option<LabelSelector>,
 }
 
-/// A leak route, VRF to main.
+/// A leak route, from the VRF to the main routing domain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteSpec {
-    /// Destination, such as `192.0.2.0/24`. Local addresses of the main domain inside it get
-    /// `local` routes in the VRF's table.
+    /// Destination, such as `192.0.2.0/24`. Each local address inside it gets a `local` route in
+    /// the VRF's routing table.
     #[schemars(with = "rules::PrefixText")]
     pub prefix: String,
-    /// Device that the rest of the prefix is routed out of; not `lo`. Without it, only the local
-    /// addresses are routed.
+    /// Device, such as `eth0`, that the prefix as a whole is routed out of as well; not `lo`.
+    /// Default: only local addresses are routed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<rules::DeviceText>")]
     pub device: Option<String>,
-    /// Metric of the routes made. Without it, or 0: the kernel's default.
+    /// Metric (priority) of the routes; the kernel prefers lower ones. Default, and the meaning of
+    /// 0: the kernel's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = u32::MAX))]
     pub metric: Option<i64>,
 }
 
-/// A return route, main to VRF.
+/// A return route, from the main routing table to the VRF.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::return_route()))]
 pub struct ReturnRouteSpec {
-    /// The clients, such as `10.0.0.0/24`.
+    /// Destination of the replies: addresses of clients, such as `10.0.0.0/24`.
     #[schemars(with = "rules::PrefixText")]
     pub prefix: String,
-    /// Local address that servers without one of their own choice answer from: the one that
-    /// clients send to. The kernel takes it for IPv4 only; an IPv6 route goes without.
+    /// Local address that a server answers from unless it chooses one itself: the address that
+    /// clients send to, such as `192.0.2.1`. Applies to IPv4; an IPv6 route is made without it.
     #[schemars(with = "rules::SourceText")]
     pub source: String,
 }
 
-/// Ports opened on local addresses: given directly, or by a Kubernetes Service.
+/// Ports to open on local addresses, listed here or taken from a Kubernetes Service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::service()))]
 pub struct ServiceSpec {
-    /// Name of the service within the leak, for status, metrics and `vrfgate explain`.
+    /// Name of the service, unique within the leak, such as `ssh`. It appears in status, metrics
+    /// and the output of `vrfgate explain`.
     #[schemars(with = "rules::LabelText")]
     pub name: String,
-    /// Transport protocol. Required without `serviceRef`.
+    /// Transport protocol, `TCP` or `UDP`. Required without `serviceRef`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = [words::TCP, words::UDP]))]
     pub protocol: Option<String>,
-    /// Local port. With `endPort`, the first of a range. Required without `serviceRef`.
+    /// Local port, such as 22; with `endPort`, the first port of a range. Required without
+    /// `serviceRef`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i64>,
-    /// Last port of the range, itself included. Every port is `port: 1, endPort: 65535`.
+    /// Last port of the range, inclusive. Default: `port`. Write `port: 1, endPort: 65535` for
+    /// every port.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub end_port: Option<i64>,
-    /// Local addresses inside these prefixes are opened. Without any: the prefixes of `routes`.
-    /// Loopback and link-local addresses only by a prefix that lies wholly among them.
+    /// Prefixes, such as `192.0.2.1/32`, whose local addresses are opened. Default: the prefixes
+    /// of `routes`. Loopback and link-local addresses are opened only by a prefix that contains
+    /// nothing else. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<rules::PrefixText>", length(max = limits::ADDRESSES), extend("x-kubernetes-list-type" = "set"))]
     pub addresses: Vec<String>,
-    /// Only clients inside these prefixes are let in. Without any: every client of the VRF. At least
-    /// one is of the address family of an address.
+    /// Prefixes of clients that may use the service, such as `10.0.0.0/8`. Default: every client of
+    /// the VRF. At least one must be of the same address family as an address of the service. At
+    /// most 256.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<rules::PrefixText>", length(max = limits::SOURCES), extend("x-kubernetes-list-type" = "set"))]
     pub sources: Vec<String>,
-    /// Opens the endpoints of a Kubernetes Service that run in the node's own network namespace
-    /// (hostNetwork), on their own addresses and ports. Instead of `protocol`, `port`, `endPort`
-    /// and `addresses`. Kubernetes only.
+    /// Opens the endpoints of a Kubernetes Service that run in the node's network namespace
+    /// (hostNetwork), by their own addresses and ports. Replaces `protocol`, `port`, `endPort` and
+    /// `addresses`. Kubernetes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_ref: Option<ServiceRef>,
 }
 
-/// A Kubernetes Service, and which of its ports.
+/// A Kubernetes Service, and the ports of it to open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRef {
-    /// Namespace of the Service.
+    /// Kubernetes namespace of the Service.
     #[schemars(with = "rules::LabelText")]
     pub namespace: String,
     /// Name of the Service.
     #[schemars(with = "rules::LabelText")]
     pub name: String,
-    /// Names of the Service's ports. Without any: all of them.
+    /// Names of the Service's ports to open, such as `https`. Default: all of them. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<rules::LabelText>", length(max = limits::SERVICE_REF_PORTS), extend("x-kubernetes-list-type" = "set"))]
     pub ports: Vec<String>,
 }
 
-/// What has become of a leak.
+/// State of a leak in the cluster, reported by the controller.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VrfLeakStatus {
-    /// The `metadata.generation` that this status speaks of.
+    /// The `metadata.generation` that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// How many services the leak lists.
+    /// Number of services that the leak lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<i64>,
-    /// The nodes that the leak applies to.
+    /// State of the leak on the nodes that it applies to, as numbers of nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
-    /// Conditions, one of each type. `Accepted`: the object makes sense, and no other is in its way.
-    /// `Ready`: in force on every node that it applies to.
+    /// Conditions, one of each type. `Accepted`: the object is valid. `Conflicted`: on some node,
+    /// it conflicts with another leak; the older one stays. `ReferencesResolved`, only
+    /// with `serviceRef`: every Service and port that it names exists. `Ready`: the current
+    /// generation is in force on every node that the leak applies to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
@@ -215,21 +226,21 @@ pub struct VrfLeakStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What has become of a leak on the nodes that it applies to.
+/// State of a leak on the nodes that it applies to, as numbers of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeCounts {
-    /// `in force/selected`, for `kubectl get`.
+    /// `inForce/selected`, such as `3/4`, for `kubectl get`.
     pub summary: String,
-    /// Nodes that the leak applies to.
+    /// Number of nodes that the leak applies to.
     pub selected: i64,
-    /// Nodes on which it is in force as it stands.
+    /// Number of nodes on which its current generation is in force.
     pub in_force: i64,
-    /// Nodes on which it waits for its VRF.
+    /// Number of nodes on which it is pending, because they have no such VRF.
     pub waiting: i64,
-    /// Nodes that can't put it into force, or on which another leak is in its way.
+    /// Number of nodes that can't put it into force, or on which it conflicts with an older leak.
     pub failed: i64,
-    /// Nodes that have not yet told what has become of it.
+    /// Number of nodes that have not reported on its current generation yet.
     pub unreported: i64,
 }
 

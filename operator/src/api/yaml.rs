@@ -1,6 +1,6 @@
 //! YAML documents as trees that remember the line each value came from.
 //!
-//! Values are typed the way `kubectl` types them: by what they look like, before anybody asks what
+//! Values are typed the way `kubectl` types them: by their form, before anything asks what
 //! they are wanted for. `name: 5` is a number here, and an error there.
 
 use std::fmt;
@@ -56,7 +56,7 @@ pub fn parse(text: &str) -> Result<Vec<Node>, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         // YAML 1.2: `no` is a word, and only `false` is false.
         strict_booleans: true,
-        // Errors fit a log line; the line number says where to look.
+        // Errors fit a log line; the line number shows the place.
         with_snippet: false,
     };
     serde_saphyr::from_multiple_with_options(text, options)

@@ -4,10 +4,11 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use vrfgate_ebpf::{Error, Gate, Store, preflight};
 
-use super::{Marks, PortPolicy, Target, controller::stop_on_signal, install_cni::AgentArgs};
+use super::{Marks, PortPolicy, Target, install_cni::AgentArgs, signals::Stop};
 use crate::{
     agent::{self, Options},
-    node::{Settings, collect_leftovers},
+    leftovers::collect_leftovers,
+    node::Settings,
     open_files,
 };
 
@@ -37,7 +38,7 @@ pub(super) struct Args {
 pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let open_files = open_files::raise_limit();
     let netns = args.target.open()?;
-    // First of all, because everything after it may fail. Where this fails, what the machine lacks is why.
+    // First of all, because everything after it may fail. If this fails, `preflight` finds out why.
     let closed = Gate::close_if_missing(store, &netns);
     let lacks = preflight(store);
     if !lacks.is_empty() {
@@ -57,7 +58,7 @@ pub(super) fn agent(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
         open_files,
     };
     super::block_on(async {
-        let stop = stop_on_signal()?;
+        let stop = Stop::listen()?.watch();
         Box::pin(agent::run(options, store, netns, stop)).await?;
         Ok(ExitCode::SUCCESS)
     })

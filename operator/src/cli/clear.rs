@@ -7,7 +7,7 @@ use vrfgate_ebpf::Store;
 use super::{PortPolicy, Target};
 use crate::{
     clear::{self, Cleared},
-    node::collect_leftovers,
+    leftovers::collect_leftovers,
 };
 
 #[derive(Debug, clap::Args)]

@@ -4,11 +4,8 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use nix::unistd::gethostname;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
 
+use super::signals::Stop;
 use crate::controller::{self, Options};
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +14,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics_addr: Option<SocketAddr>,
 
-    /// Kubernetes namespace of the lease that says which replica leads. Without it: the one this pod is in.
+    /// Kubernetes namespace of the lease by which one replica leads. Without it: the one of this pod.
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
     lease_namespace: Option<String>,
 
@@ -25,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", default_value = "vrfgate-controller")]
     lease_name: String,
 
-    /// What this replica calls itself there. Without it: host name and process.
+    /// Identity of this replica in the lease. Without it: host name and process ID.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
 }
@@ -41,31 +38,14 @@ pub(super) fn controller(args: &Args) -> anyhow::Result<ExitCode> {
         },
     };
     super::block_on(async {
-        let stop = stop_on_signal()?;
+        let stop = Stop::listen()?.watch();
         controller::run(options, stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Two processes of one host must not take each other for themselves.
+/// Two processes of one host must differ.
 fn own_name() -> anyhow::Result<String> {
     let host = gethostname().context("asking for the host name")?;
     Ok(format!("{}-{}", host.to_string_lossy(), std::process::id()))
-}
-
-/// Turns true when the process is asked to end.
-pub(super) fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        let _ = stop.send(true);
-        // The receivers outlive this task; the value must, too.
-        stop.closed().await;
-    });
-    Ok(stopped)
 }

@@ -6,14 +6,15 @@ mod routing;
 use std::{fmt, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
+use vrfgate_core::{LinkKind, MarkMask, NodeFacts};
 use vrfgate_ebpf::{
-    Gate, L3mdevAccept, Lack, Netns, Store, kernel_release, no_tracing, preflight,
+    Gate, L3mdevAccept, Lack, Netns, Store, kernel_is_concerned, no_tracing, preflight,
     sk_lookup_programs,
 };
+use vrfgate_machine::kernel_release;
 
 use super::{Marks, Target};
 use crate::node::{MarkUser, Watcher, missing_modules, port_clashes, would_wait};
-use vrfgate_core::{LinkKind, MarkMask, NodeFacts};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -28,11 +29,11 @@ pub(super) struct Args {
     marks: Marks,
 }
 
-/// One thing looked at.
+/// The result of one check.
 enum Finding {
     /// As it should be.
     Good(String),
-    /// Works, and a person should know.
+    /// Works, with something to know.
     Note(String),
     /// The gate can't run.
     Missing(String),
@@ -155,14 +156,26 @@ fn network(netns: &Netns, mask: MarkMask) -> anyhow::Result<Vec<Finding>> {
         let mut findings = vec![vrfs(&facts)];
         findings.extend(routing::findings(&watcher, &facts).await?);
         findings.extend(clashes.iter().map(|clash| Finding::Note(clash.to_string())));
-        let waits = would_wait(netns, &facts)?;
-        findings.extend(waits.map(|why| Finding::Note(format!("the gate would wait: {why}"))));
+        findings.extend(ports(would_wait(netns, &facts)?));
         findings.extend(steering(mask, &watcher.mark_users(mask).await?));
         Ok(findings)
     })
 }
 
-/// What stands in the way of `replies: Steer`.
+/// Whether shared TCP ports would keep a gate from being attached.
+fn ports(waits: Option<String>) -> Option<Finding> {
+    match waits {
+        Some(why) => Some(Finding::Note(format!("the gate would wait: {why}"))),
+        None if kernel_is_concerned() => Some(Finding::Good(
+            "no TCP port is shared by a VRF-bound socket and an unbound one: on this kernel, which may crash then, a gate \
+             waits while one is"
+                .into(),
+        )),
+        None => None,
+    }
+}
+
+/// What prevents `replies: Steer`.
 fn steering(mask: MarkMask, users: &[MarkUser]) -> Vec<Finding> {
     let missing = missing_modules();
     if !missing.is_empty() {
@@ -173,7 +186,7 @@ fn steering(mask: MarkMask, users: &[MarkUser]) -> Vec<Finding> {
     }
     if users.is_empty() {
         return vec![Finding::Good(format!(
-            "nobody else uses the bits {mask} of packets' marks, which `replies: Steer` takes"
+            "nothing else uses the bits {mask} of packets' marks, which `replies: Steer` takes"
         ))];
     }
     let clashes = users.iter().map(|user| {

@@ -5,14 +5,11 @@ use std::{fmt::Write as _, net::IpAddr, process::ExitCode};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, error::ErrorKind};
 use serde::Serialize;
+use vrfgate_core::VrfName;
 use vrfgate_ebpf::Store;
 
 use super::{Cli, Output, Target, table::columns};
-use crate::{
-    explain::{Explanation, Question},
-    node::probe,
-};
-use vrfgate_core::VrfName;
+use crate::{explain::Explanation, facts::Question, node::probe};
 
 /// Neither "served" nor "not served": the question could not be answered.
 const NO_ANSWER: u8 = 2;
@@ -56,10 +53,10 @@ struct Packet<'a> {
     from: IpAddr,
     to: IpAddr,
     port: u16,
-    protocol: vrfgate_ebpf::Protocol,
+    protocol: vrfgate_core::Protocol,
 }
 
-/// Exits with 0 when the packet is served and answered, with 1 when not, and with 2 when that can't be told.
+/// Exits with 0 when the packet is served and answered, with 1 when not, and with 2 when that can't be determined.
 pub(super) fn explain(args: &Args, store: &Store) -> ExitCode {
     let question = Question::new(args.vrf.clone(), args.from, &args.to).unwrap_or_else(|error| {
         Cli::command()

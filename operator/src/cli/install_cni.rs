@@ -73,7 +73,7 @@ pub(super) struct AgentArgs {
     cni_chain_config: Option<ChainConfig>,
 
     /// The `DaemonSet` that this agent is of. When the agent is to end and its `DaemonSet` is gone, or going, it
-    /// takes plugin and entry away. Without it: they stay.
+    /// removes plugin and entry. Without it: they stay.
     #[arg(long, value_name = "NAMESPACE/NAME", requires = "cni_bin_dir")]
     pub(super) daemon_set: Option<DaemonSetName>,
 }

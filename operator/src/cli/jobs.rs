@@ -13,14 +13,14 @@ pub(super) struct WithdrawArgs {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
     timeout: Duration,
 
-    /// The agents' `DaemonSet`, to be deleted when no node holds a leak any more. Without it: agents go on.
+    /// The agents' `DaemonSet`, to be deleted when no node holds a leak any more. Without it: agents keep running.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     daemon_set: Option<DaemonSetName>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckNodesArgs {
-    /// How long to wait until nothing is wrong, such as 90s or 5m.
+    /// How long to wait until there is no problem, such as 90s or 5m.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     timeout: Duration,
 }
@@ -41,7 +41,7 @@ pub(super) fn check_nodes(args: &CheckNodesArgs) -> anyhow::Result<ExitCode> {
         waiting,
         problems,
     } = super::block_on(jobs::check(args.timeout))?;
-    println!("nodes that have put their edition into force: {nodes}");
+    println!("nodes that have put their generation into force: {nodes}");
     println!("VrfLeaks in force: {in_force}, waiting for a VRF, a node or a pod: {waiting}");
     for problem in &problems {
         println!("PROBLEM {problem}");

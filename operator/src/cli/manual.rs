@@ -1,5 +1,4 @@
-//! `vrfgate completions` and `vrfgate man`: both are made of the command line itself, so they can't say other
-//! things than it does.
+//! `vrfgate completions` and `vrfgate man`, which are generated from the command line itself.
 
 use std::{fs, io, path::PathBuf, process::ExitCode};
 

@@ -10,6 +10,7 @@ mod jobs;
 mod manual;
 mod monitor;
 mod run;
+mod signals;
 mod status;
 mod table;
 
@@ -68,42 +69,42 @@ enum Command {
     /// Puts the gate into a namespace and keeps it in line with leaks from files.
     ///
     /// Follows changes of the files, of VRFs and of addresses. On SIGTERM or SIGINT the gate stays as it
-    /// is; `vrfgate clear` takes it away.
+    /// is; `vrfgate clear` removes it.
     Run(run::Args),
     /// Shows what is in force, and what it has done.
     Status(status::Args),
-    /// Gives a namespace back exactly as it was before vrfgate.
+    /// Restores a namespace exactly as it was before vrfgate.
     Clear(clear::Args),
-    /// Tells what this kernel and host can and can't do, and what leaks would do here. Changes nothing.
+    /// Shows what this kernel and host can and can't do, and what leaks would do here. Changes nothing.
     ///
     /// With -f: which leaks would be in force, what they would open, and which listeners they would close that VRFs
     /// reach now. Exits with 1 when something is missing or a file has a mistake.
     Doctor(doctor::Args),
-    /// Tells why a packet from a VRF is served, or isn't: rules, routes, gate, socket, the way back.
+    /// Shows why a packet from a VRF is served, or isn't: rules, routes, gate, socket, the way back.
     ///
     /// Sends nothing. Exits with 0 when the packet would be served and answered, with 1 when not, and with 2
-    /// when that can't be told.
+    /// when that can't be determined.
     Explain(explain::Args),
     /// Shows what the gate refuses, as it happens, until Ctrl-C.
     ///
     /// A sample: under a flood, what doesn't fit is left out (the counters of `vrfgate status` miss nothing).
-    /// Works beside `vrfgate run`. Each decision is shown to one reader only: run one monitor a namespace.
+    /// Works beside `vrfgate run`. Each decision is shown to one reader only: run one monitor per namespace.
     Monitor(monitor::Args),
-    /// Node side: keeps the gate in line with the `VrfGateNode` of this node, and tells its status.
+    /// Node side: keeps the gate in line with the `VrfGateNode` of this node, and reports its status.
     Agent(agent::Args),
-    /// Cluster side: makes a `VrfGateNode` for each node of all `VrfLeak`s, and tells their status.
+    /// Cluster side: makes a `VrfGateNode` for each node of all `VrfLeak`s, and reports their status.
     Controller(controller::Args),
     /// Installs the CNI plugin on this node, and its entry in the configuration list of a network.
     ///
-    /// What is there already is left as it is, and so is everything that vrfgate hasn't put there.
+    /// Changes nothing that is already in place, and nothing that vrfgate hasn't put there.
     InstallCni(install_cni::Args),
-    /// Takes away what `install-cni` has installed. Takes the same flags.
+    /// Removes what `install-cni` has installed. Takes the same flags.
     ///
-    /// The plugin stays while a network configuration asks for it, or a pod needs it when it goes.
+    /// The plugin stays while a network configuration asks for it, or a pod needs it when it is deleted.
     UninstallCni(install_cni::UninstallArgs),
-    /// Deletes every `VrfLeak`, and waits until the nodes have let go of them: before vrfgate is uninstalled.
+    /// Deletes every `VrfLeak`, and waits until the nodes have released them. Run it before vrfgate is uninstalled.
     Withdraw(jobs::WithdrawArgs),
-    /// Tells whether every node of the cluster has put its edition into force. Exits with 1 when not.
+    /// Checks whether every node of the cluster has put its generation into force. Exits with 1 when not.
     CheckNodes(jobs::CheckNodesArgs),
     /// Prints the Kubernetes custom resource definitions.
     Crd,
@@ -135,8 +136,8 @@ impl Target {
 /// Which bits of packets' marks steering may use.
 #[derive(Debug, clap::Args)]
 struct Marks {
-    /// Bits of packets' marks that `replies: Steer` may use, next to each other, such as 0xff0000. 7 bits tell
-    /// 127 VRFs apart. Choose bits that nobody else on this host uses; `doctor` looks for clashes.
+    /// Bits of packets' marks that `replies: Steer` may use, next to each other, such as 0xff0000. 7 bits are
+    /// enough for 127 VRFs. Choose bits that nothing else on this host uses; `doctor` finds clashes.
     #[arg(long, value_name = "BITS", default_value_t)]
     steer_mask: MarkMask,
 }
@@ -144,8 +145,8 @@ struct Marks {
 /// What to do while TCP ports are shared.
 #[derive(Debug, clap::Args)]
 struct PortPolicy {
-    /// Go ahead although a socket of a VRF and one of none share a TCP port. Linux 6.8 and later may crash when
-    /// `tcp_l3mdev_accept` changes while they do: without this flag, nothing is changed there until they don't.
+    /// Go ahead although a VRF-bound socket and an unbound one share a TCP port. Linux 6.8 and later may crash when
+    /// `tcp_l3mdev_accept` changes meanwhile: without this flag, nothing is changed until no port is shared.
     #[arg(long)]
     accept_shared_ports: bool,
 }
@@ -175,7 +176,7 @@ enum Output {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
-        // kube tells of every request that fails; whoever sent it tells what that means, and not every time.
+        // kube logs every request that fails; our own lines say what that means, and not every time.
         .with_env_filter(format!("kube_client::client::builder=off,{}", cli.log))
         .with_target(false)
         .with_writer(|| vrfgate_cni::OneLine(std::io::stderr()))

@@ -10,17 +10,14 @@ use std::{
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::MissedTickBehavior,
-};
+use tokio::time::MissedTickBehavior;
 use tracing::info;
 use vrfgate_ebpf::{Decision, Decisions, Store};
 
-use super::{Output, Target};
+use super::{Output, Target, signals::Stop};
 
-/// How often to look. The gate wakes nobody: it has packets to decide.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often to poll the ring buffer: the gate wakes no reader, which would cost each packet.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -46,7 +43,7 @@ pub(super) struct Args {
 struct Line<'a> {
     time: String,
     vrf: &'a str,
-    protocol: vrfgate_ebpf::Protocol,
+    protocol: vrfgate_core::Protocol,
     from: SocketAddr,
     to: SocketAddr,
     verdict: &'a str,
@@ -62,18 +59,16 @@ pub(super) fn monitor(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     };
     info!("watching the gate of {netns}");
     super::block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
-        let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop = Stop::listen()?;
+        let mut poll = tokio::time::interval(POLL_EVERY);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = look.tick() => {}
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
+                _ = poll.tick() => {}
+                () = stop.requested() => break,
             }
             match show(args, &decisions.take()?) {
-                // Whoever read us has seen enough.
+                // The reader has closed the pipe.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
                 shown => shown.context("writing")?,
             }

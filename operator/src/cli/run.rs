@@ -6,16 +6,22 @@ use anyhow::{Context as _, bail};
 use notify::{RecursiveMode, Watcher as _};
 use prometheus_client::registry::Registry;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{Signal, SignalKind},
     sync::mpsc,
     time::{Instant, interval_at},
 };
 use tracing::{info, warn};
-use vrfgate_ebpf::{Error, Fate, Gate, Mode, Netns, Store, preflight};
+use vrfgate_core::Posture;
+use vrfgate_ebpf::{Error, Fate, Gate, Netns, Store, preflight};
 
-use super::{Marks, PortPolicy, Target};
+use super::{
+    Marks, PortPolicy, Target,
+    signals::{Stop, on},
+};
 use crate::{
-    node::{GateMetrics, Keeper, LeakFiles, Offer, Settings, Stir, collect_leftovers},
+    leak_files::LeakFiles,
+    leftovers::collect_leftovers,
+    node::{Event, GateMetrics, Keeper, Offer, Settings},
     open_files::raise_limit,
     serve::{self, Health},
 };
@@ -23,7 +29,7 @@ use crate::{
 /// Editors and config managers write a file in several steps; read it after the last.
 const FILES_SETTLE: Duration = Duration::from_millis(100);
 
-/// How often to look for what gates of namespaces that are gone have left.
+/// How often leftovers of gates are collected whose namespaces are gone.
 const COLLECT_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, clap::Args)]
@@ -65,7 +71,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     raise_limit();
     let netns = args.target.open()?;
-    // First of all, because everything after it may fail. Where this fails, what the machine lacks is why.
+    // First of all, because everything after it may fail. If this fails, `preflight` finds out why.
     let closed = Gate::close_if_missing(store, &netns);
     let files = LeakFiles::new(args.files.clone());
     let lacks = preflight(store);
@@ -106,16 +112,16 @@ pub(super) fn run(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Fails while the gate waits: nobody would put it in after `--once`.
+/// Fails while the gate is pending: nothing would attach it after `--once`.
 fn in_force(keeper: &Keeper) -> anyhow::Result<()> {
-    match &keeper.report().waits {
+    match &keeper.report().pending {
         None => Ok(()),
         Some(why) => bail!("{}: no leak is in force: {why}", keeper.netns()),
     }
 }
 
-/// Puts in a gate that opens nothing, and looks after it until somebody asks for it. Rules that are in force already
-/// stay: then there is nothing to prepare but that the gate stays, too.
+/// Attaches a gate that opens nothing, and keeps it until another process asks for it. Where rules are in force, they
+/// stay, and the gate is only marked to stay, too.
 async fn prepare(
     once: bool,
     store: &Store,
@@ -128,8 +134,7 @@ async fn prepare(
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let mut terminate = on(SignalKind::terminate())?;
-    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut stop = Stop::listen()?;
     let mut keeper = Keeper::start(store, netns, Vec::new(), settings).await?;
     keeper.prepare()?;
     if once {
@@ -139,24 +144,23 @@ async fn prepare(
     let offer = Offer::make(store, keeper.netns()).context("offering the gate")?;
     loop {
         tokio::select! {
-            stir = keeper.stirred() => match stir {
-                Stir::Gone => {
+            event = keeper.next_event() => match event {
+                Event::Gone => {
                     Box::pin(leave(keeper)).await?;
                     return Ok(ExitCode::SUCCESS);
                 }
-                stir => keeper.attend(stir).await,
+                event => keeper.handle(event).await,
             },
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = stop.requested() => break,
         }
         if offer.is_taken() {
             info!(
-                "somebody else looks after the gate of {} from now on",
+                "another process keeps the gate of {} from now on",
                 keeper.netns()
             );
             return Ok(ExitCode::SUCCESS);
         }
-        // The gate may have come only now, or be a new one.
+        // The gate may have been attached only now, or anew.
         if let Err(error) = keeper.prepare() {
             warn!("{error}");
         }
@@ -165,7 +169,7 @@ async fn prepare(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether there is a gate that does more than refuse. It is told to stay.
+/// Whether there is a gate that does more than refuse. Marks it to stay.
 fn keeps_rules(store: &Store, netns: &Netns) -> Result<bool, Error> {
     let mut gate = match Gate::open(store, netns.clone()) {
         Ok(Some(gate)) => gate,
@@ -173,7 +177,7 @@ fn keeps_rules(store: &Store, netns: &Netns) -> Result<bool, Error> {
         Err(error) => return Err(error),
     };
     let mut vrfs = gate.status()?.vrfs.into_iter();
-    let keeps = vrfs.any(|vrf| vrf.mode != Mode::AsBefore || !vrf.rules.is_empty());
+    let keeps = vrfs.any(|vrf| vrf.posture != Posture::AsBefore || !vrf.rules.is_empty());
     if keeps {
         gate.prepare()?;
     }
@@ -188,13 +192,12 @@ async fn serve_on(address: SocketAddr, store: &Store, netns: &Netns) -> anyhow::
     serve::start(address, Arc::new(registry), health).await
 }
 
-/// What makes a running `vrfgate` look again, or leave, besides the network itself.
+/// Events of a running `vrfgate` that don't come from the network: files, and signals.
 struct Triggers {
     files_changed: mpsc::Receiver<()>,
-    /// Tells of changes for as long as it lives.
+    /// Reports changes for as long as it lives.
     _files_watcher: notify::RecommendedWatcher,
-    terminate: Signal,
-    interrupt: Signal,
+    stop: Stop,
     hangup: Signal,
 }
 
@@ -204,14 +207,13 @@ impl Triggers {
         Ok(Self {
             files_changed,
             _files_watcher: watcher,
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
+            stop: Stop::listen()?,
             hangup: on(SignalKind::hangup())?,
         })
     }
 }
 
-/// Follows files and the namespace until a signal says to stop, or the namespace is gone.
+/// Follows files and the namespace until a signal ends it, or the namespace is gone.
 async fn follow(
     mut keeper: Keeper,
     store: &Store,
@@ -221,13 +223,12 @@ async fn follow(
     let mut collect = interval_at(Instant::now() + COLLECT_EVERY, COLLECT_EVERY);
     loop {
         tokio::select! {
-            stir = keeper.stirred() => match stir {
-                Stir::Gone => return tokio::select! {
+            event = keeper.next_event() => match event {
+                Event::Gone => return tokio::select! {
                     left = leave(keeper) => left,
-                    _ = triggers.terminate.recv() => Ok(()),
-                    _ = triggers.interrupt.recv() => Ok(()),
+                    () = triggers.stop.requested() => Ok(()),
                 },
-                stir => keeper.attend(stir).await,
+                event => keeper.handle(event).await,
             },
             _ = collect.tick() => {
                 let store = store.clone();
@@ -239,22 +240,21 @@ async fn follow(
                 reload(&mut keeper, files).await;
             }
             _ = triggers.hangup.recv() => reload(&mut keeper, files).await,
-            _ = triggers.terminate.recv() => break,
-            _ = triggers.interrupt.recv() => break,
+            () = triggers.stop.requested() => break,
         }
     }
     info!("leaving; the gate of {} stays in force", keeper.netns());
     Ok(())
 }
 
-/// There is no error in this: whoever removed the namespace meant to.
+/// No error: the namespace was removed on purpose.
 async fn leave(keeper: Keeper) -> anyhow::Result<()> {
     let netns = keeper.netns().to_string();
     match keeper.leave().await? {
         Fate::Gone => info!("leaving: {netns} is gone, and what was left of its gate is removed"),
         Fate::Alive | Fate::Ending => warn!(
-            "leaving: the name of {netns} is gone, and something still uses it; its gate stays in force with \
-             nobody to look after it"
+            "leaving: the name of {netns} is gone, and something still uses it; its gate stays in force, and \
+             no process keeps it"
         ),
     }
     Ok(())
@@ -267,16 +267,12 @@ async fn reload(keeper: &mut Keeper, files: &LeakFiles) {
     }
 }
 
-fn on(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).context("listening for signals")
-}
-
 fn watch(files: &LeakFiles) -> anyhow::Result<(notify::RecommendedWatcher, mpsc::Receiver<()>)> {
     // One is enough: a second change before the first is read is read along with it.
-    let (tell, changed) = mpsc::channel(1);
+    let (sender, changed) = mpsc::channel(1);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.map_or(true, |event| !event.kind.is_access()) {
-            let _ = tell.try_send(());
+            let _ = sender.try_send(());
         }
     })
     .context("watching files")?;

@@ -4,11 +4,12 @@ use std::{fmt::Write as _, io, process::ExitCode};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use vrfgate_ebpf::{Gate, GateStatus, Netns, Opening, RuleStatus, Store};
+use vrfgate_core::Opening;
+use vrfgate_ebpf::{Gate, GateStatus, Netns, RuleStatus, Store};
 
 use super::{Output, Target, table::columns};
 use crate::{
-    explain::Clash,
+    facts::Clash,
     node::{
         Reason, Repair, Repairs, Report, RouteReport, RouteState, SteeringReport, Watcher,
         port_clashes,
@@ -57,12 +58,12 @@ pub(super) fn status(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What whoever looks after the gate has written down. The gate itself is told of also where that is no report.
+/// The report that the gate's keeper has written. One that can't be read is a warning: the gate itself is shown anyway.
 fn report(store: &Store, netns: &Netns) -> anyhow::Result<Report> {
     match Report::load(store, netns) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Report {
             warnings: vec![format!(
-                "what is known of leaks and routes can't be read; whoever looks after the gate writes it anew at its next \
+                "the report on leaks and routes can't be read; the process that keeps the gate writes it again at its next \
                  change: {error}"
             )],
             ..Report::default()
@@ -98,11 +99,11 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
         routes,
         steering,
         errors,
-        waits,
+        pending,
         warnings,
         repairs,
     } = &status.report;
-    if let Some(why) = waits {
+    if let Some(why) = pending {
         writeln!(out, "\nThe gate waits, and no leak is in force: {why}")?;
     }
     if !routes.is_empty() {
@@ -128,9 +129,9 @@ fn text(netns: &str, status: &Status) -> Result<String, std::fmt::Error> {
         }
     }
     for leak in leaks {
-        // Why the gate as a whole waits is said above.
-        let waits = leak.reason == Some(Reason::PortShared);
-        for note in leak.notes.iter().filter(|_| !waits) {
+        // The reason why the whole gate is pending stands above.
+        let pending = leak.reason == Some(Reason::PortShared);
+        for note in leak.notes.iter().filter(|_| !pending) {
             writeln!(out, "\nLeak {} {note}", leak.name)?;
         }
     }
@@ -170,7 +171,7 @@ fn vrfs(gate: &GateStatus) -> String {
         [
             vrf.name.clone(),
             vrf.ifindex.to_string(),
-            vrf.mode.to_string(),
+            vrf.posture.to_string(),
             vrf.hits.refused.to_string(),
             vrf.hits.would_refuse.to_string(),
         ]
@@ -262,7 +263,7 @@ fn steering_table(steering: &SteeringReport) -> String {
         [
             vrf.vrf.clone(),
             list(&vrf.services, "-"),
-            format!("{}/{}", vrf.mark, steering.mask),
+            format!("{:#x}/{}", vrf.mark, steering.mask),
             vrf.zone.to_string(),
             vrf.table.to_string(),
         ]

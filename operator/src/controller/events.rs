@@ -1,4 +1,4 @@
-//! Events, for what a person must act on.
+//! Events for conditions that a person must act on.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
@@ -10,20 +10,20 @@ use tracing::warn;
 use super::{MANAGER, metrics::Metrics};
 use crate::api::{VrfLeak, VrfLeakStatus};
 
-/// Conditions that mean work for a person, and how they stand then.
+/// Conditions that a person must act on, and their status then.
 const CALLS_FOR_ACTION: [(&str, &str); 3] = [
     ("Accepted", "False"),
     ("Conflicted", "True"),
     ("ReferencesResolved", "False"),
 ];
-/// Of `Ready`, only this does; the others either pass or are told by another condition.
+/// The only reason of `Ready` that does; the others pass, or another condition reports them.
 const READY_REASON: &str = "Failed";
-/// What the API server takes.
+/// Longest note that the API server takes, in bytes.
 const NOTE_MAX: usize = 1000;
 
-/// What the new status says that the former didn't, and a person must act on.
-pub fn news<'a>(former: Option<&VrfLeakStatus>, new: &'a VrfLeakStatus) -> Vec<&'a Condition> {
-    let said_before = |condition: &Condition| {
+/// Conditions of the new status that the former doesn't have, and that a person must act on.
+pub fn to_report<'a>(former: Option<&VrfLeakStatus>, new: &'a VrfLeakStatus) -> Vec<&'a Condition> {
+    let reported_before = |condition: &Condition| {
         former
             .iter()
             .flat_map(|status| &status.conditions)
@@ -41,11 +41,11 @@ pub fn news<'a>(former: Option<&VrfLeakStatus>, new: &'a VrfLeakStatus) -> Vec<&
                 .any(|(kind, status)| condition.type_ == *kind && condition.status == *status)
                 || (condition.type_ == "Ready" && condition.reason == READY_REASON)
         })
-        .filter(|condition| !said_before(condition))
+        .filter(|condition| !reported_before(condition))
         .collect()
 }
 
-/// Tells of them.
+/// Publishes them.
 pub struct Events(Recorder);
 
 impl Events {
@@ -57,8 +57,8 @@ impl Events {
         Self(Recorder::new(client.clone(), reporter))
     }
 
-    /// An event is told once; when that fails, the condition still says it.
-    pub async fn tell(&self, leak: &VrfLeak, condition: &Condition, metrics: &Metrics) {
+    /// Publishes one event. When that fails, the condition still reports it.
+    pub async fn publish(&self, leak: &VrfLeak, condition: &Condition, metrics: &Metrics) {
         let mut note = condition.message.clone();
         if note.len() > NOTE_MAX {
             let end = (0..=NOTE_MAX).rev().find(|end| note.is_char_boundary(*end));
@@ -75,7 +75,7 @@ impl Events {
             Ok(()) => metrics.wrote("event"),
             Err(error) => {
                 metrics.failed("event");
-                warn!("telling of an event: {error}");
+                warn!("publishing an event: {error}");
             }
         }
     }

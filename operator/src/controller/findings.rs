@@ -1,4 +1,4 @@
-//! What each leak has met on the nodes of a cluster. Pure.
+//! The plans and gates of a cluster, by leak. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,34 +6,34 @@ use std::{
 };
 
 use kube::ResourceExt as _;
+use vrfgate_core::{FleetLeak, NodePlan, PlacedLeak, ServiceKey};
 
-use super::{gates::holds, status, view::View};
+use super::{gates::holds, view::View};
 use crate::api::VrfGateNode;
-use vrfgate_core::{NodePlan, PlacedLeak};
 
-/// What a leak has met.
+/// What is known about a leak.
 #[derive(Debug, Default)]
 pub struct Findings<'a> {
-    /// The nodes it applies to, each with what its gate is known to be.
+    /// The nodes that it applies to.
     pub nodes: BTreeMap<&'a str, Placement<'a>>,
     /// Sentences about other leaks that can't be in force beside this one.
     pub conflicts: BTreeSet<String>,
-    /// What it refers to that isn't there.
+    /// A sentence for each Service or port that it refers to and that doesn't exist.
     pub dangling: Vec<String>,
-    /// Nodes that have not let go of it, where it is about to be deleted.
+    /// Nodes that have not released it yet, if it is being deleted.
     pub held_by: Vec<&'a str>,
 }
 
 /// A leak on one node.
 #[derive(Clone, Copy, Debug)]
 pub enum Placement<'a> {
-    /// The node was asked to put it into force.
+    /// The node was asked to put it into force; with its object, if that exists.
     Asked(Option<&'a VrfGateNode>),
-    /// Another leak is in force there that it conflicts with.
+    /// It conflicts with another leak, which is in force there.
     InConflict,
 }
 
-/// Of every leak, by its name, in one walk over the nodes: there may be thousands.
+/// Findings by name of the leak, from one walk over the nodes, of which there may be thousands.
 pub fn findings<'a>(
     view: &'a View,
     plans: &BTreeMap<&'a str, Arc<NodePlan>>,
@@ -45,7 +45,7 @@ pub fn findings<'a>(
         let name = leak.object.name_any();
         let findings = all.entry(name.clone()).or_default();
         if let Ok(parsed) = &leak.parsed {
-            findings.dangling = status::dangling(parsed, &view.services);
+            findings.dangling = dangling(parsed, &view.services);
         }
         if leak.object.metadata.deletion_timestamp.is_some() {
             deleted.push(name);
@@ -65,15 +65,14 @@ pub fn findings<'a>(
                     findings.conflicts.insert(sentence.clone());
                 }
             }
-            // A leak for pods may be in one pod's way and not in another's; and what a leak asks for twice is in force
-            // once.
+            // In force in one pod, a leak may still conflict in another. What a leak asks for twice is in force once.
             if conflict.earlier != conflict.later
                 && let Some(findings) = all.get_mut(conflict.later.as_str())
             {
                 findings.nodes.insert(node, Placement::InConflict);
             }
         }
-        // Of others, nobody asks.
+        // Only needed for these.
         for name in &deleted {
             if let Some(findings) = all.get_mut(name)
                 && gate.is_some_and(|gate| holds(gate, name))
@@ -83,4 +82,25 @@ pub fn findings<'a>(
         }
     }
     all
+}
+
+/// A sentence for each Service or port that a leak refers to and that doesn't exist.
+fn dangling(leak: &FleetLeak, services: &BTreeMap<ServiceKey, BTreeSet<String>>) -> Vec<String> {
+    let mut missing = Vec::new();
+    for reference in &leak.references {
+        let Some(ports) = services.get(&reference.service) else {
+            missing.push(format!(
+                "service {}: there is no Service {}",
+                reference.name, reference.service
+            ));
+            continue;
+        };
+        for port in reference.ports.iter().filter(|port| !ports.contains(*port)) {
+            missing.push(format!(
+                "service {}: the Service {} has no port {port}",
+                reference.name, reference.service
+            ));
+        }
+    }
+    missing
 }

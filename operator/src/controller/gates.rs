@@ -14,10 +14,10 @@ use tracing::{debug, error, info};
 use super::{MANAGER, metrics::Metrics, recent::Recent, world::World};
 use crate::api::{VrfGateNode, VrfGateNodeSpec};
 
-/// Writes that are under way at once. More would only queue in the API server.
+/// Concurrent writes. More would only queue in the API server.
 const AT_ONCE: usize = 16;
 
-/// What a node shall hold, and which node it is.
+/// The desired spec of a node's object, and the node's UID.
 pub struct WantedGate {
     pub node_uid: String,
     pub spec: VrfGateNodeSpec,
@@ -41,12 +41,12 @@ impl Gates {
         }
     }
 
-    /// Somebody else may have written since.
+    /// Forgets what was written: another replica may have written since.
     pub fn forget(&mut self) {
         self.recent.clear();
     }
 
-    /// All that are known, each in the newest edition that is known; what agents say comes from the cache.
+    /// All objects, each in the newest generation known; the status comes from the cache.
     pub fn current(&mut self) -> BTreeMap<String, Arc<VrfGateNode>> {
         let state = self.world.gates.state();
         let newest = state.into_iter().map(|gate| {
@@ -68,7 +68,7 @@ impl Gates {
         newest.collect()
     }
 
-    /// Brings all in line with `wanted`, while this replica leads. How many writes failed.
+    /// Brings all in line with `wanted`, while this replica leads. Returns how many writes failed.
     pub async fn write(
         &mut self,
         wanted: &BTreeMap<String, WantedGate>,
@@ -108,7 +108,7 @@ impl Gates {
                     self.recent.note(name, Arc::new(gate));
                 }
                 Err(error) => {
-                    // One speaks for all: they may be a thousand, and fail for one reason.
+                    // One line for all: there may be a thousand, which fail for the same reason.
                     if failures == 0 {
                         error!(node = name, "writing the VrfGateNode: {error}");
                     } else {
@@ -150,7 +150,7 @@ async fn apply(
     let mut gate = VrfGateNode::new(name, wanted.spec.clone());
     gate.metadata = ObjectMeta {
         name: Some(name.to_owned()),
-        // Where no controller runs any more, it still goes with its node.
+        // So that it is removed with its node even where no controller runs any more.
         owner_references: Some(vec![OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Node".to_owned(),
@@ -174,7 +174,7 @@ async fn remove(api: &Api<VrfGateNode>, gate: &VrfGateNode) -> Result<(), Error>
     };
     match api.delete(&gate.name_any(), &parameters).await {
         Ok(_) => Ok(()),
-        // Gone already, or another one by now.
+        // Already gone, or replaced.
         Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(error),
     }
@@ -182,13 +182,13 @@ async fn remove(api: &Api<VrfGateNode>, gate: &VrfGateNode) -> Result<(), Error>
 
 /// Whether the agent of a node may still hold something of a leak.
 pub fn holds(gate: &VrfGateNode, leak: &str) -> bool {
-    // Asked for every leak and node: nothing is copied here.
+    // Called for every leak and node: copies nothing.
     let (seen, held) = gate.status.as_ref().map_or((None, &[][..]), |status| {
         (status.observed_generation, status.leaks.as_slice())
     });
     let mut asked = gate.spec.leaks.iter().chain(&gate.spec.pod_leaks);
     let asked_for = asked.any(|asked| asked.name == leak);
-    // An agent that has said anything yet may be about to do what an older edition asked for.
+    // An agent that has reported before may still be applying an older generation.
     let behind = seen.is_some_and(|seen| Some(seen) < gate.meta().generation);
     asked_for || behind || held.iter().any(|held| held.name == leak)
 }

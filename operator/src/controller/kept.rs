@@ -1,6 +1,6 @@
-//! What nodes keep of a leak that no longer makes sense: the edition that did. Pure.
+//! Keeps the last valid generation of a leak that has become invalid. Pure.
 //!
-//! A mistake in an edit must close nothing, and no more must a rule that a newer version has.
+//! A mistake in an edit must close nothing, nor must a rule that a newer version of the controller adds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +8,12 @@ use std::{
 };
 
 use kube::ResourceExt as _;
+use vrfgate_core::FleetPod;
 
 use super::view::View;
 use crate::api::{GateLeak, GatePod, VrfGateNodeSpec};
-use vrfgate_core::FleetPod;
 
-/// The leaks that nobody can read any more, and the order of all.
+/// The leaks that have become invalid, and the order of all.
 pub struct Kept {
     mistaken: BTreeSet<String>,
     order: BTreeMap<String, usize>,
@@ -31,7 +31,7 @@ impl Kept {
         }
     }
 
-    /// Adds to what a node shall hold what it holds of these leaks, for the pods that are still there.
+    /// Adds to the desired spec of a node the current parts of these leaks, for pods that still exist.
     pub fn add(&self, spec: &mut VrfGateNodeSpec, current: &VrfGateNodeSpec, pods: &[FleetPod]) {
         if self.mistaken.is_empty() {
             return;

@@ -1,9 +1,13 @@
 //! Which of several replicas leads, by a `Lease`.
 //!
-//! Written out because no crate fits: `kube-leader-election` writes without looking at the version it read,
-//! so that two replicas can win at once, and compares clocks of two machines; `kubert` has not followed kube.
-//! This does what client-go does: a lease is up when it hasn't changed for as long as it says, by the clock of
-//! who looks, and every write names the version that it replaces.
+//! This does what client-go does: a lease has expired when it hasn't changed for its own duration by the monotonic
+//! clock of the replica that reads it, every write names the version that it replaces, and a leader that can't renew
+//! stops before another one can begin.
+//!
+//! No crate guarantees all three. `kube-lease-manager` 0.13 follows our kube, but compares the holder's `renewTime` with
+//! the wall clock of another machine, clears an expired lease by a patch without a `resourceVersion`, so that a renewal
+//! in between is lost, and goes on reporting leadership while the API server can't be reached. `kube-leader-election`
+//! has the first two defects. `kubert` has not followed kube.
 
 use std::time::Duration;
 
@@ -24,11 +28,11 @@ use tracing::{debug, info, warn};
 
 use crate::outage::Outage;
 
-/// How long others wait for a leader that says nothing.
+/// How long a lease lasts that isn't renewed.
 const DURATION: Duration = Duration::from_secs(15);
-/// After so long without being able to renew, the leader stops: well before anybody else begins.
+/// A leader that couldn't renew for this long stops: well before another replica begins.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// How often the leader renews, and the others look.
+/// How often the leader renews the lease, and the others read it.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// One replica's part in the election.
@@ -38,7 +42,7 @@ pub struct Election {
     identity: String,
     outage: Outage,
     leading: watch::Sender<bool>,
-    /// The lease as last seen, and since when it hasn't changed.
+    /// The lease as last read, and since when it hasn't changed.
     seen: Option<(Lease, Instant)>,
     /// When the lease was last renewed by this replica.
     renewed: Option<Instant>,
@@ -66,7 +70,7 @@ impl Election {
         (election, receiver)
     }
 
-    /// Stands for election until `stop` turns true; a leader then gives the lease back.
+    /// Takes part in the election until `stop` turns true; a leader then releases the lease.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let what = format!("the lease {}", self.name);
         loop {
@@ -91,8 +95,8 @@ impl Election {
             }
         }
         let led = self.leading.send_replace(false);
-        if led && let Err(error) = self.give_back().await {
-            warn!("giving the lease {} back: {error}", self.name);
+        if led && let Err(error) = self.release().await {
+            warn!("releasing the lease {}: {error}", self.name);
         }
     }
 
@@ -151,7 +155,7 @@ impl Election {
         }
     }
 
-    async fn give_back(&self) -> Result<(), Error> {
+    async fn release(&self) -> Result<(), Error> {
         let mut lease = self.api.get(&self.name).await?;
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_ref() != Some(&self.identity) {
@@ -165,7 +169,7 @@ impl Election {
     }
 }
 
-/// Somebody else was faster: no error, and not won.
+/// A conflict is no error: another replica has won.
 fn won(written: Result<Lease, Error>) -> Result<bool, Error> {
     match written {
         Ok(_) => Ok(true),

@@ -1,4 +1,4 @@
-//! What Prometheus is told. No label names an object: there may be thousands.
+//! Metrics of the controller. No label names an object: there may be thousands.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ type Labels = [(&'static str, String); 1];
 pub struct Metrics {
     /// 1 while this replica leads.
     pub leading: Gauge,
-    /// Looks at the whole cluster.
+    /// Duration of a pass over the whole cluster, in seconds.
     pub pass_seconds: Histogram,
-    /// Changes that wait for the next look.
+    /// Changes that are pending for the next pass.
     pub changes_waiting: Gauge,
-    /// From the first change that a look takes in until it has been written.
+    /// From the first change that a pass serves until all of it is written, in seconds.
     pub change_seconds: Histogram,
     writes: Family<Labels, Counter>,
     errors: Family<Labels, Counter>,
@@ -96,24 +96,24 @@ impl Metrics {
         all.register("leading", "1 while this replica leads", leading.clone());
         all.register(
             "pass_seconds",
-            "Looks at the whole cluster",
+            "Duration of a pass over the whole cluster",
             pass_seconds.clone(),
         );
         all.register(
             "changes_waiting",
-            "Changes that wait for the next look at the cluster",
+            "Changes that are pending for the next pass",
             changes_waiting.clone(),
         );
         all.register(
             "change_seconds",
-            "From a change until all that follows from it was written",
+            "Time from a change until everything that follows from it is written",
             change_seconds.clone(),
         );
         all.register("writes", "Writes to the API server", writes.clone());
         all.register("write_errors", "Writes that failed", errors.clone());
         all.register(
             "watch_restarts",
-            "Watches that broke and were begun again",
+            "Watches that broke and were started again",
             watch_restarts.clone(),
         );
         all.register("nodes", "Nodes by state of their gates", nodes.clone());

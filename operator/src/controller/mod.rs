@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use kube::Client;
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
-use vrfgate_ebpf::give_back_memory;
+use vrfgate_machine::release_free_memory;
 
 pub(crate) use self::gates::holds;
 use self::{lease::Election, metrics::Metrics, pass::Pass, world::World};
@@ -134,8 +134,8 @@ async fn follow(
         }
         let waited = world.take_changes();
         let failures = pass.run(&leading).await;
-        // Of a fleet, what a pass has made and thrown away is more than what stays.
-        give_back_memory();
+        // In a large fleet, a pass frees more memory than the controller goes on using.
+        release_free_memory();
         if let Some(since) = waited {
             metrics
                 .change_seconds

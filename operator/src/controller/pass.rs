@@ -1,4 +1,4 @@
-//! One look at the whole cluster: what shall be, and the writes that bring it about.
+//! One pass over the whole cluster: compares the desired state with the current one, and writes what differs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,6 +15,7 @@ use kube::{
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{error, info};
+use vrfgate_core::{FleetLeak, Leak, NodePlan, PlacedLeak, Planner};
 
 use super::{
     MANAGER,
@@ -29,12 +30,11 @@ use super::{
     world::World,
 };
 use crate::api::{GateLeak, GatePod, VrfGateNode, VrfGateNodeSpec, VrfLeak, VrfLeakStatus};
-use vrfgate_core::{FleetLeak, Leak, NodePlan, PlacedLeak, Planner};
 
-/// Keeps a leak until every node has let go of it.
+/// Keeps a leak until every node has released it.
 const FINALIZER: &str = "vrfgate.dev/nodes-let-go";
 
-/// Looks and writes.
+/// What passes need, and what they have written last.
 pub struct Pass {
     leaks: Api<VrfLeak>,
     world: Arc<World>,
@@ -60,18 +60,18 @@ impl Pass {
         }
     }
 
-    /// Somebody else may have written since this replica last did.
+    /// Forgets what this replica has written: another one may have written since.
     pub fn forget(&mut self) {
         self.gates.forget();
         self.statuses.clear();
         self.finalizers.clear();
     }
 
-    /// Brings everything in line, while this replica leads. How many writes failed.
+    /// Brings everything in line, while this replica leads. Returns how many writes failed.
     pub async fn run(&mut self, leading: &watch::Receiver<bool>) -> usize {
         let started = Instant::now();
         if self.world.needs_pods() && !self.world.knows_pods() {
-            // To write now would take from pods what they have.
+            // Without the list, pods would lose what they have.
             info!("waiting for the list of pods");
             return 0;
         }
@@ -114,7 +114,7 @@ impl Pass {
             }
             let findings = found.remove(&*leak.object.name_any()).unwrap_or_default();
             if is_deleted(&leak.object) && findings.held_by.is_empty() {
-                failures += self.let_go(&leak.object).await;
+                failures += self.release(&leak.object).await;
                 continue;
             }
             let former = self.last_status(&leak.object);
@@ -131,8 +131,8 @@ impl Pass {
         failures
     }
 
-    /// No leak reaches a node before it is sure to be taken back from there. Leaks that are held from now on are
-    /// so in this view already: nodes shall not be written to once without and once with them.
+    /// Adds the finalizer to new leaks: no leak reaches a node before its removal from there is certain. The view shows the
+    /// finalizer at once, so that a node isn't written first without the leak and then with it.
     async fn hold_new_leaks(&mut self, view: &mut View) -> usize {
         let mut failures = 0;
         for leak in &mut view.leaks {
@@ -140,7 +140,7 @@ impl Pass {
             let uid = object.uid().unwrap_or_default();
             let held = self.finalizers.get(&uid, |_| is_held(object));
             if let Some(finalizers) = held {
-                // The cache lags behind. Taken at its word, it would have the leak taken back from its nodes.
+                // The cache lags behind; by it, the leak would be withdrawn from its nodes.
                 Arc::make_mut(object).metadata.finalizers = Some(finalizers.clone());
             }
             if is_deleted(object) || is_held(object) {
@@ -158,11 +158,11 @@ impl Pass {
         failures
     }
 
-    async fn let_go(&self, leak: &VrfLeak) -> usize {
+    async fn release(&self, leak: &VrfLeak) -> usize {
         if !is_held(leak) {
             return 0;
         }
-        info!(leak = leak.name_any(), "every node has let go of it");
+        info!(leak = leak.name_any(), "every node has released it");
         let others = leak.finalizers().iter().filter(|name| *name != FINALIZER);
         let finalizers: Vec<String> = others.cloned().collect();
         let written = self.write_finalizers(leak, &finalizers).await;
@@ -174,7 +174,7 @@ impl Pass {
         leak: &VrfLeak,
         finalizers: &[String],
     ) -> Result<VrfLeak, Error> {
-        // The version makes sure that nobody else's finalizer is lost.
+        // With the version, no finalizer that another client adds meanwhile is lost.
         let patch = json!({"metadata": {
             "resourceVersion": leak.resource_version(),
             "finalizers": finalizers,
@@ -186,7 +186,7 @@ impl Pass {
             .await
     }
 
-    /// The status that was written last, which the cache may not know yet.
+    /// The status that was written last, which the cache may not have yet.
     fn last_status(&mut self, leak: &VrfLeak) -> Option<VrfLeakStatus> {
         let uid = leak.uid().unwrap_or_default();
         let known = leak.status.as_ref();
@@ -204,7 +204,7 @@ impl Pass {
         let patch = json!({
             "apiVersion": "vrfgate.dev/v1alpha1",
             "kind": "VrfLeak",
-            // Not one of the same name that was made since.
+            // Not a newer leak of the same name.
             "metadata": {"name": leak.name_any(), "uid": uid},
             "status": status,
         });
@@ -215,8 +215,8 @@ impl Pass {
             .await;
         let failures = self.outcome("status", leak, written);
         if failures == 0 {
-            for condition in events::news(former.as_ref(), &status) {
-                self.events.tell(leak, condition, &self.metrics).await;
+            for condition in events::to_report(former.as_ref(), &status) {
+                self.events.publish(leak, condition, &self.metrics).await;
             }
             self.statuses.note(&uid, status);
         }
@@ -235,7 +235,7 @@ impl Pass {
                 self.metrics.wrote(what);
                 0
             }
-            // Gone, or changed by somebody else: the watch brings the news, and with it another look.
+            // Gone, or changed by another client: the watch reports that, and another pass follows.
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => 0,
             Err(error) => {
                 error!(leak = leak.name_any(), "writing the {what} of it: {error}");
@@ -260,7 +260,7 @@ impl Pass {
     }
 }
 
-/// As exact as it is in the API: what was written shall equal what comes back.
+/// As precise as the API: what is read back equals what was written.
 fn this_second() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
@@ -288,7 +288,7 @@ fn placeable(leak: &ViewedLeak) -> Option<&FleetLeak> {
 /// Leaks in their wire form, each made once for all nodes that have it.
 #[derive(Default)]
 struct Wire<'a> {
-    /// By where a leak is, which no other can be while the plans are there.
+    /// By the address of a leak, which no other leak has while the plans exist.
     forms: HashMap<*const Leak, Arc<GateLeak>>,
     plans: PhantomData<&'a NodePlan>,
 }

@@ -1,11 +1,11 @@
-//! What was written last, until the cache has caught up with it.
+//! Values that were written last, until the cache has caught up with them.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-/// A cache that lags longer than this is taken at its word again.
+/// The cache is believed again after this time, even if it still differs.
 const LAG: Duration = Duration::from_secs(30);
 
 /// Values by key that were written, but may not have come back by the watch yet.
@@ -19,12 +19,12 @@ impl<V> Default for Recent<V> {
 }
 
 impl<V> Recent<V> {
-    /// Notes what was written.
+    /// Notes a value that was written.
     pub fn note(&mut self, key: &str, value: V) {
         self.0.insert(key.to_owned(), (Instant::now(), value));
     }
 
-    /// What was written last, unless `caught_up` says that the cache is as new.
+    /// The value that was written last, unless the cache has `caught_up` with it.
     pub fn get(&mut self, key: &str, caught_up: impl FnOnce(&V) -> bool) -> Option<&V> {
         let (at, value) = self.0.get(key)?;
         if at.elapsed() > LAG || caught_up(value) {
@@ -38,7 +38,7 @@ impl<V> Recent<V> {
         self.0.remove(key);
     }
 
-    /// Forgets everything: somebody else may have written since.
+    /// Forgets everything: another replica may have written since.
     pub fn clear(&mut self) {
         self.0.clear();
     }

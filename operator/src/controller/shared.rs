@@ -1,4 +1,4 @@
-//! What many nodes have alike, kept once.
+//! Keeps values that are equal on many nodes once.
 //!
 //! A thousand nodes with a hundred leaks each hold a hundred thousand of them, and the same hundred again and again.
 
@@ -10,10 +10,10 @@ use std::{
 
 use crate::api::{GateLeak, LeakOutcome, VrfGateNode};
 
-/// How many objects pass between two looks for what nobody has any more.
+/// How many objects pass between two collections of unused values.
 const ROUND: usize = 1000;
 
-/// Everything that nodes hold and say of leaks, each once.
+/// The leaks and outcomes of all nodes, each once.
 #[derive(Clone, Debug, Default)]
 pub struct Shared(Arc<Mutex<Inner>>);
 
@@ -21,12 +21,12 @@ pub struct Shared(Arc<Mutex<Inner>>);
 struct Inner {
     leaks: HashSet<Arc<GateLeak>>,
     outcomes: HashSet<Arc<LeakOutcome>>,
-    /// Since the last look.
+    /// Objects since the last collection.
     passed: usize,
 }
 
 impl Shared {
-    /// Has an object hold what others hold already.
+    /// Replaces values of an object by the equal ones of other objects.
     pub fn share(&self, gate: &mut VrfGateNode) {
         let mut inner = self.inner();
         for leak in gate.spec.leaks.iter_mut().chain(&mut gate.spec.pod_leaks) {
@@ -51,7 +51,7 @@ impl Shared {
     }
 }
 
-/// Puts the one that is known in the place of its equal.
+/// Replaces a value by the known one that equals it.
 fn one<T: Eq + Hash>(known: &mut HashSet<Arc<T>>, value: &mut Arc<T>) {
     match known.get(value) {
         Some(same) => *value = Arc::clone(same),

@@ -1,6 +1,6 @@
-//! What is said of a leak in its status. Pure.
+//! The status of a leak. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -13,12 +13,11 @@ use super::{
     view::ViewedLeak,
 };
 use crate::api::{NodeCounts, NodeLeakState, VrfLeakStatus};
-use vrfgate_core::{FleetLeak, ServiceKey};
 
-/// Nodes named in a message; of a thousand, the first few are enough to begin with.
+/// Nodes named in a message: of a thousand, the first few are enough to begin with.
 const NAMED: usize = 5;
 
-/// The nodes by what has become of the leak there.
+/// The nodes by the state of the leak there.
 #[derive(Debug, Default)]
 struct Tally<'a> {
     in_force: Vec<&'a str>,
@@ -28,11 +27,11 @@ struct Tally<'a> {
     unreported: Vec<&'a str>,
     /// The first complaint of a node that failed.
     complaint: Option<String>,
-    /// Its word for it.
+    /// The reason that it gives.
     reason: Option<&'a str>,
 }
 
-/// The status of `leak`. Conditions that say what they said in the `former` one keep their time.
+/// The status of `leak`. Conditions whose status is that of the `former` one keep their time.
 pub fn status(
     leak: &ViewedLeak,
     former: Option<&VrfLeakStatus>,
@@ -124,7 +123,7 @@ fn ready<'a>(
         return (
             false,
             "Deleting",
-            format!("waits until it is let go by {held_by}"),
+            format!("pending until it is released by {held_by}"),
         );
     }
     if let Err((reason, message)) = accepted {
@@ -177,7 +176,7 @@ fn tally<'a>(leak: &ViewedLeak, nodes: &BTreeMap<&'a str, Placement<'a>>) -> Tal
         };
         let outcome = gate.and_then(|gate| {
             let status = gate.status.as_ref()?;
-            // What a reference leads to changes without a new edition of the leak.
+            // The endpoints of a reference change without a new generation of the leak.
             let behind = status.observed_generation < gate.metadata.generation;
             let outcome = status.leaks.iter().find(|outcome| outcome.name == name)?;
             let stale = Some(outcome.generation) != leak.object.metadata.generation
@@ -203,35 +202,8 @@ fn tally<'a>(leak: &ViewedLeak, nodes: &BTreeMap<&'a str, Placement<'a>>) -> Tal
     tally
 }
 
-/// What a leak refers to that isn't there.
-pub fn dangling(
-    leak: &FleetLeak,
-    services: &BTreeMap<ServiceKey, BTreeSet<String>>,
-) -> Vec<String> {
-    let mut missing = Vec::new();
-    for reference in &leak.references {
-        let Some(ports) = services.get(&reference.service) else {
-            missing.push(format!(
-                "service {}: there is no Service {}",
-                reference.name, reference.service
-            ));
-            continue;
-        };
-        for port in reference.ports.iter().filter(|port| !ports.contains(*port)) {
-            missing.push(format!(
-                "service {}: the Service {} has no port {port}",
-                reference.name, reference.service
-            ));
-        }
-    }
-    missing
-}
-
 fn some_of(items: &[&str], separator: &str) -> String {
-    match items.len().checked_sub(NAMED) {
-        None | Some(0) => items.join(separator),
-        Some(more) => format!("{} and {more} more", items[..NAMED].join(separator)),
-    }
+    crate::some_of::some_of(items, NAMED, separator, " ")
 }
 
 /// Conditions being written.

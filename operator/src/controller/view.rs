@@ -14,10 +14,10 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::ResourceExt as _;
+use vrfgate_core::{Endpoint, FleetLeak, FleetNode, FleetPod, Protocol, ServiceKey};
 
 use super::world::{Pods, World};
 use crate::api::{VrfLeak, parse_cluster};
-use vrfgate_core::{Endpoint, FleetLeak, FleetNode, FleetPod, Protocol, ServiceKey};
 
 /// The label that ties an `EndpointSlice` to its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -36,14 +36,14 @@ pub struct View {
     pub services: BTreeMap<ServiceKey, BTreeSet<String>>,
 }
 
-/// A leak, and what it means.
+/// A leak, and its parsed form.
 pub struct ViewedLeak {
     pub object: Arc<VrfLeak>,
-    /// Or a sentence about each mistake.
+    /// Or one sentence for each mistake.
     pub parsed: Result<FleetLeak, Vec<String>>,
 }
 
-/// A node, and which of those that bore its name it is.
+/// A node, and its UID, which tells it from earlier nodes of the name.
 pub struct ViewedNode {
     pub node: FleetNode,
     pub uid: String,
@@ -160,8 +160,7 @@ fn slice_of(slice: &EndpointSlice) -> Option<ServiceKey> {
     })
 }
 
-/// Whatever state an endpoint is in: one that isn't ready doesn't listen, and one that is about to end may
-/// still do.
+/// Takes endpoints in any state: one that isn't ready doesn't listen, and one that is terminating may still serve.
 fn view_slice(slice: &EndpointSlice) -> impl Iterator<Item = Endpoint> {
     let ports: Vec<(String, Protocol, NonZeroU16)> = slice
         .ports

@@ -28,11 +28,11 @@ use crate::{
     outage::Outage,
 };
 
-/// What there is in the cluster, as far as it is known.
+/// The objects of the cluster, as far as they are known.
 pub struct World {
     pub leaks: Store<VrfLeak>,
     pub gates: Store<VrfGateNode>,
-    /// What those have alike.
+    /// Values that those have in common.
     pub shared: Shared,
     pub nodes: Store<Node>,
     pub services: Store<Service>,
@@ -42,7 +42,7 @@ pub struct World {
     changes: Arc<Changes>,
 }
 
-/// What has changed since the cluster was last looked at.
+/// Changes since the last pass.
 struct Changes {
     notify: Notify,
     /// When the first of them was noticed.
@@ -53,7 +53,7 @@ struct Changes {
 
 impl Changes {
     fn note(&self) {
-        // Who doesn't lead doesn't look.
+        // Only the leader makes passes.
         if self.metrics.leading.get() == 1 {
             self.metrics.changes_waiting.inc();
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,14 +63,14 @@ impl Changes {
     }
 }
 
-/// What is known of pods, once a leak has asked for any.
+/// Caches of pods, which exist once a leak has selected any.
 pub struct Pods {
     pub pods: Store<Pod>,
     pub namespaces: Store<Namespace>,
 }
 
 impl World {
-    /// Begins to watch, in the background.
+    /// Starts to watch, in the background.
     pub fn watch(client: &Client, metrics: &Arc<Metrics>, outage: &Outage) -> Self {
         let shared = Shared::default();
         let changes = &Arc::new(Changes {
@@ -86,7 +86,7 @@ impl World {
                 move |gate: &mut VrfGateNode| shared.share(gate)
             }),
             shared,
-            // What isn't needed isn't kept: a node's list of images is larger than everything else.
+            // Only needed fields are kept: a node's list of images is larger than everything else.
             nodes: watch(client, changes, |node: &mut Node| {
                 node.metadata.annotations = None;
                 node.spec = None;
@@ -105,8 +105,8 @@ impl World {
         }
     }
 
-    /// Whether any leak is for pods. The first time, begins to watch them: most clusters have no such leak, and
-    /// thousands of pods.
+    /// Whether any leak is for pods. Starts to watch pods the first time: most clusters have no such leak, and thousands
+    /// of pods.
     pub fn needs_pods(&self) -> bool {
         let state = self.leaks.state();
         if self.pods.get().is_none() && state.iter().any(|leak| leak.spec.pods.is_some()) {
@@ -127,7 +127,7 @@ impl World {
             .is_some_and(|pods| is_ready(&pods.pods) && is_ready(&pods.namespaces))
     }
 
-    /// What is known of pods, if a leak has ever asked for any.
+    /// The caches of pods, if a leak has ever selected any.
     pub fn pods(&self) -> Option<&Pods> {
         self.pods.get()
     }
@@ -137,7 +137,7 @@ impl World {
         self.changes.notify.notified().await;
     }
 
-    /// Takes all changes so far as looked at. Since when the first of them waited.
+    /// Takes all changes so far. Returns when the first of them was noticed.
     pub fn take_changes(&self) -> Option<Instant> {
         let mut since = self
             .changes
@@ -148,7 +148,7 @@ impl World {
         since.take()
     }
 
-    /// Waits until everything that was there at the beginning is known.
+    /// Waits until all initial lists are complete.
     pub async fn synced(&self) {
         // A cache ends only with the process.
         let _ = self.leaks.wait_until_ready().await;
@@ -158,7 +158,7 @@ impl World {
         let _ = self.slices.wait_until_ready().await;
     }
 
-    /// The kinds of which not everything is known yet.
+    /// The kinds whose initial list isn't complete.
     pub fn unsynced(&self) -> Vec<String> {
         [
             ("VrfLeak", is_ready(&self.leaks)),
@@ -182,7 +182,7 @@ where
     futures_util::FutureExt::now_or_never(store.wait_until_ready()).is_some()
 }
 
-/// Labels, node, and whether it has ended: of everything else, there is far too much.
+/// Keeps labels, node, and whether the pod has ended; the rest would take far too much memory.
 fn trim_pod(pod: &mut Pod) {
     pod.metadata.annotations = None;
     pod.spec = pod.spec.take().map(|spec| PodSpec {
@@ -221,9 +221,9 @@ where
         let what = format!("watching {kind}");
         while let Some(event) = events.next().await {
             match event {
-                // Nobody has been asked yet.
+                // No answer yet.
                 Ok(watcher::Event::Init) => {}
-                // Told once all of the list is in.
+                // Noted once the list is complete.
                 Ok(watcher::Event::InitApply(_)) => changes.outage.worked(&what),
                 Ok(_) => {
                     changes.outage.worked(&what);

@@ -1,22 +1,30 @@
-//! The gate's part: its decision list, on the rules that are in force.
+//! The gate's stage: the decision of the core on the rules in force, in words, and what to do about a refusal.
 
-use vrfgate_ebpf::{GateStatus, Mode, OpenSocket, Protocol, Rule, VrfStatus};
+use std::collections::BTreeMap;
 
-use super::judge::{Case, End, Sees, Stage, Steps, Verdict};
-use super::sockets::{other, takes_address};
+use vrfgate_core::{
+    Decision, InForce, OpenSocket, Packet, PassReason, Posture, Protocol, RefuseReason, Rule, Vrf,
+};
+use vrfgate_ebpf::GateStatus;
+
+use super::{
+    case::{Case, End, Steps, other, sysctl},
+    explanation::{Sees, Stage, Verdict},
+};
 
 /// The gate lets the packet through.
 #[derive(Default)]
-pub(super) struct Passage<'a> {
-    /// The rule that does.
-    pub(super) rule: Option<&'a Rule>,
-    /// What a person should know although it does.
+pub(super) struct Passage {
+    /// Name of the rule that does.
+    pub(super) rule: Option<String>,
+    /// What to know although it passes.
     pub(super) advice: Option<String>,
 }
 
 impl Case<'_> {
     /// Goes on only when the gate, if there is one, lets the packet through.
-    pub(super) fn gate(&self, steps: &mut Steps) -> Result<Passage<'_>, End> {
+    pub(super) fn gate(&self, steps: &mut Steps) -> Result<Passage, End> {
+        let protocol = self.question.protocol;
         let Some(gate) = &self.facts.gate else {
             let trouble = self.facts.gate_trouble.as_ref();
             steps.found(
@@ -24,111 +32,95 @@ impl Case<'_> {
                 format!(
                     "{}; {} is {}",
                     trouble.map_or("there is no gate", String::as_str),
-                    sysctl(self.question.protocol),
-                    u8::from(self.facts.accepts(self.question.protocol)),
+                    sysctl(protocol),
+                    u8::from(self.facts.accepts(protocol)),
                 ),
             );
             return Ok(Passage::default());
         };
-        if self.past_vrf().is_some() {
-            steps.found(Stage::Gate, "step 1: not through a VRF: passes");
-            return Ok(Passage::default());
-        }
-        let ifindex = self.vrf.link.ifindex;
-        let Some(vrf) = gate.vrfs.iter().find(|vrf| vrf.ifindex == ifindex) else {
-            steps.found(
-                Stage::Gate,
-                format!(
-                    "step 1: the gate doesn't know VRF {} yet: passes",
-                    self.vrf_name()
-                ),
-            );
-            return Ok(Passage {
-                rule: None,
-                advice: Some(format!(
-                    "VRF {} is open to everything until a `vrfgate run` sees it",
-                    self.vrf_name()
-                )),
-            });
+        let (vrfs, slaves) = (vrfs(gate), slaves(gate));
+        let open_before: &[Protocol] = if was_open(gate, protocol) {
+            &[protocol]
+        } else {
+            &[]
         };
-        if vrf.mode == Mode::AsBefore && was_open(gate, self.question.protocol) {
-            steps.found(
-                Stage::Gate,
-                format!(
-                    "no leak names VRF {}, and {} was 1 before the gate came: passes, as before",
-                    self.vrf_name(),
-                    sysctl(self.question.protocol)
-                ),
-            );
-            return Ok(Passage::default());
+        let in_force = InForce {
+            vrfs: &vrfs,
+            slaves: &slaves,
+            open_before,
+            sockets: &self.facts.sockets,
+        };
+        let decision = in_force.decide(Packet {
+            ingress: self.ingress(),
+            protocol,
+            local: self.question.to.ip(),
+            local_port: self.question.to.port(),
+            remote: self.question.from,
+        });
+        match decision {
+            Decision::Pass(reason) => Ok(self.passes(reason, &vrfs, steps)),
+            Decision::Refuse(reason) => {
+                for_other_clients(reason, steps);
+                steps.found(Stage::Gate, "step 4: refused, as a closed port is");
+                Err(self.refusal(reason, &vrfs))
+            }
         }
-        self.rules(gate, vrf, steps)
     }
 
-    fn rules<'a>(
+    fn passes(
         &self,
-        gate: &GateStatus,
-        vrf: &'a VrfStatus,
+        reason: PassReason<'_>,
+        vrfs: &BTreeMap<u32, Vrf>,
         steps: &mut Steps,
-    ) -> Result<Passage<'a>, End> {
-        let listed = vrf
-            .rules
-            .iter()
-            .map(|status| &status.rule)
-            .find(|rule| self.lists(rule));
-        let client = self.question.from;
-        match listed {
-            Some(rule) if admits(rule, client) => {
-                steps.found(
-                    Stage::Gate,
-                    format!("step 2: rule {} lets it in", rule.name),
-                );
-                return Ok(Passage {
-                    rule: Some(rule),
-                    advice: None,
-                });
+    ) -> Passage {
+        let name = self.vrf_name();
+        let mut passage = Passage::default();
+        let finding = match reason {
+            PassReason::NotVrf if self.past_vrf().is_some() => {
+                "step 1: not through a VRF: passes".to_owned()
             }
-            Some(rule) => steps.found(
-                Stage::Gate,
-                format!("step 2: rule {} is for other clients", rule.name),
+            PassReason::NotVrf => {
+                passage.advice = Some(format!(
+                    "VRF {name} is open to everything until a `vrfgate run` sees it"
+                ));
+                format!("step 1: the gate doesn't know VRF {name} yet: passes")
+            }
+            PassReason::AsBefore => format!(
+                "no leak names VRF {name}, and {} was 1 before the gate came: passes, as before",
+                sysctl(self.question.protocol)
             ),
-            None => {}
-        }
-        if let Some(socket) = self.lookup().bound() {
-            steps.found(
-                Stage::Gate,
+            PassReason::Rule(rule) => {
+                passage.rule = Some(rule.name.clone());
+                format!("step 2: rule {} lets it in", rule.name)
+            }
+            PassReason::Listener { socket, otherwise } => {
+                for_other_clients(otherwise, steps);
                 format!(
                     "step 3: {} waits inside the VRF: passes",
                     self.describe(socket)
-                ),
-            );
-            return Ok(Passage::default());
-        }
-        let end = self.refusal(gate, vrf, listed);
-        if vrf.mode == Mode::Audit {
-            steps.found(
-                Stage::Gate,
-                "step 4: nothing lists it, and the VRF is in Audit: passes, and is counted",
-            );
-            return Ok(Passage {
-                rule: None,
-                advice: Some(format!(
+                )
+            }
+            PassReason::Audit(reason) => {
+                for_other_clients(reason, steps);
+                passage.advice = Some(format!(
                     "under Enforce this is refused; before you switch, {}",
-                    end.advice
-                )),
-            });
-        }
-        steps.found(Stage::Gate, "step 4: refused, as a closed port is");
-        Err(end)
+                    self.refusal(reason, vrfs).advice
+                ));
+                "step 4: nothing lists it, and the VRF is in Audit: passes, and is counted"
+                    .to_owned()
+            }
+        };
+        steps.found(Stage::Gate, finding);
+        passage
     }
 
-    fn refusal(&self, gate: &GateStatus, vrf: &VrfStatus, listed: Option<&Rule>) -> End {
+    fn refusal(&self, reason: RefuseReason<'_>, vrfs: &BTreeMap<u32, Vrf>) -> End {
         let end = |verdict, advice| End {
             verdict,
             sees: Sees::Refused,
             advice,
         };
-        if let Some(rule) = listed {
+        if let RefuseReason::SourceNotAllowed(rule) = reason {
             return end(
                 Verdict::SourceNotAllowed,
                 format!(
@@ -137,15 +129,17 @@ impl Case<'_> {
                 ),
             );
         }
-        let verdict = if vrf.mode == Mode::AsBefore {
-            Verdict::VrfNotNamed
-        } else {
+        let vrf = vrfs.get(&self.vrf.link.ifindex);
+        let named = vrf.is_none_or(|vrf| vrf.posture != Posture::AsBefore);
+        let verdict = if named {
             Verdict::NotListed
+        } else {
+            Verdict::VrfNotNamed
         };
         if let Some(advice) = self.leaks_that_failed() {
             return end(verdict, advice);
         }
-        if vrf.mode == Mode::AsBefore {
+        if !named {
             return end(
                 verdict,
                 format!(
@@ -157,7 +151,7 @@ impl Case<'_> {
             );
         }
         let near = self
-            .near_miss(gate, vrf)
+            .near_miss(vrfs)
             .map_or_else(String::new, |near| format!(" ({near})"));
         end(
             verdict,
@@ -170,22 +164,14 @@ impl Case<'_> {
         )
     }
 
-    /// What is in the way of leaks of this VRF, any of which may list the service.
-    pub(super) fn leaks_that_failed(&self) -> Option<String> {
-        let (leak, why) = self.facts.failed.first()?;
-        Some(format!(
-            "leak {leak} of VRF {} is not in force: it {why}",
-            self.vrf_name()
-        ))
-    }
-
-    /// A rule that was perhaps meant.
-    fn near_miss(&self, gate: &GateStatus, vrf: &VrfStatus) -> Option<String> {
-        let port = self.question.to.port();
-        let protocol = self.question.protocol;
-        let rules = || vrf.rules.iter().map(|status| &status.rule);
+    /// A rule that was perhaps meant to list the packet.
+    fn near_miss(&self, vrfs: &BTreeMap<u32, Vrf>) -> Option<String> {
+        let (to, protocol) = (self.question.to, self.question.protocol);
+        let ifindex = self.vrf.link.ifindex;
+        let lists = |rule: &Rule, protocol| rule.lists(protocol, to.port(), to.ip());
+        let rules = || vrfs.get(&ifindex).into_iter().flat_map(|vrf| &vrf.rules);
         let other_protocol = rules()
-            .find(|rule| self.lists_for(rule, other(protocol)))
+            .find(|rule| lists(rule, other(protocol)))
             .map(|rule| {
                 format!(
                     "rule {} lists {}, not {protocol}",
@@ -198,44 +184,58 @@ impl Case<'_> {
                 .find(|rule| {
                     let mut opens = rule.opens.iter();
                     opens.any(|opening| {
-                        opening.protocol == protocol && opening.ports.contains(&port)
+                        opening.protocol == protocol && opening.ports.contains(to.port())
                     })
                 })
                 .map(|rule| format!("rule {} lists the port on other addresses", rule.name))
         };
         let other_vrf = || {
-            gate.vrfs
-                .iter()
-                .filter(|other| other.ifindex != vrf.ifindex)
-                .find(|other| other.rules.iter().any(|status| self.lists(&status.rule)))
-                .map(|other| format!("VRF {} has it listed", other.name))
+            vrfs.iter()
+                .filter(|(other, _)| **other != ifindex)
+                .find(|(_, other)| other.rules.iter().any(|rule| lists(rule, protocol)))
+                .map(|(_, other)| format!("VRF {} has it listed", other.name))
         };
         other_protocol.or_else(other_address).or_else(other_vrf)
     }
 
     fn and_nobody_listens(&self) -> &'static str {
         let to = self.question.to.ip();
-        let listens = |socket: &OpenSocket| takes_address(socket, to) && socket.device.is_none();
+        let listens = |socket: &OpenSocket| socket.takes_address(to) && socket.device.is_none();
         if self.lookup().on_port().any(listens) {
             ""
         } else {
             "; no unbound socket listens there either"
         }
     }
+}
 
-    fn lists(&self, rule: &Rule) -> bool {
-        self.lists_for(rule, self.question.protocol)
-    }
-
-    fn lists_for(&self, rule: &Rule, protocol: Protocol) -> bool {
-        let to = self.question.to;
-        let mut opens = rule.opens.iter();
-        opens.any(|opening| opening.protocol == protocol && opening.holds(to.port(), to.ip()))
+/// The finding of step 2 where a rule lists the packet and doesn't admit it.
+fn for_other_clients(reason: RefuseReason<'_>, steps: &mut Steps) {
+    if let RefuseReason::SourceNotAllowed(rule) = reason {
+        steps.found(
+            Stage::Gate,
+            format!("step 2: rule {} is for other clients", rule.name),
+        );
     }
 }
 
-fn admits(rule: &Rule, client: std::net::IpAddr) -> bool {
-    rule.sources.is_empty() || rule.sources.iter().any(|prefix| prefix.contains(&client))
+fn vrfs(gate: &GateStatus) -> BTreeMap<u32, Vrf> {
+    let vrfs = gate.vrfs.iter().map(|status| {
+        let rules = status.rules.iter();
+        let vrf = Vrf {
+            name: status.name.clone(),
+            posture: status.posture,
+            rules: rules.map(|status| status.rule.clone()).collect(),
+        };
+        (status.ifindex, vrf)
+    });
+    vrfs.collect()
+}
+
+fn slaves(gate: &GateStatus) -> BTreeMap<u32, u32> {
+    let vrfs = gate.vrfs.iter();
+    vrfs.flat_map(|vrf| vrf.slaves.iter().map(|slave| (*slave, vrf.ifindex)))
+        .collect()
 }
 
 fn was_open(gate: &GateStatus, protocol: Protocol) -> bool {
@@ -244,12 +244,4 @@ fn was_open(gate: &GateStatus, protocol: Protocol) -> bool {
         Protocol::Udp => gate.sysctls.former.udp,
     }
     .unwrap_or(false)
-}
-
-/// Name of the protocol's switch.
-pub(super) const fn sysctl(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp_l3mdev_accept",
-        Protocol::Udp => "udp_l3mdev_accept",
-    }
 }

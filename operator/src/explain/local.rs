@@ -1,14 +1,14 @@
-//! A client on this very host, whose socket is bound to the VRF, as `ip vrf exec` has it. What it sends to an address of
-//! its VRF comes back through the VRF; what it sends to another address of this host comes back past it.
+//! A client on this host whose socket is bound to the VRF, as with `ip vrf exec`. Its packets to an address of the VRF
+//! come back through the VRF; its packets to another address of this host bypass the VRF.
 
 use super::{
-    Answer, Facts, Question, RouteKind,
-    facts::Vrf,
-    judge::{Case, End, Sees, Stage, Steps, Verdict},
+    case::{Case, End, Steps},
+    explanation::{Sees, Stage, Verdict},
 };
+use crate::facts::{Facts, Question, Vrf};
 
 impl Facts {
-    /// The way in of what such a client sends: none of the devices has to be up but the VRF's.
+    /// The way in of such a client's packets. No device has to be up but the VRF.
     pub(super) fn local_client<'a>(
         &'a self,
         question: &'a Question,
@@ -30,27 +30,14 @@ impl Facts {
             facts: self,
             question,
             vrf,
-            // The device that has the address is the one that a socket must be bound to, if it isn't to the VRF.
+            // Of sockets that are bound to a slave, only those on the device that has the address hear the packet.
             slave: asked.map(|local| local.ifindex).find(inside),
         }
     }
 }
 
 impl Case<'_> {
-    /// The device that has the address which is asked, where the packet comes to it past the VRF.
-    pub(super) fn past_vrf(&self) -> Option<u32> {
-        match &self.facts.arrival {
-            Some(Answer::Route(route)) if self.vrf.local_client => {
-                let past =
-                    route.kind == RouteKind::Local && route.device != Some(self.vrf.link.ifindex);
-                let holder = || self.facts.holder(self.question.to.ip()).or(route.device);
-                past.then(holder).flatten()
-            }
-            _ => None,
-        }
-    }
-
-    /// What comes past the VRF is none of the gate's business, and its answer is none of the client's.
+    /// The gate doesn't decide on packets that bypass the VRF, and the client doesn't hear the reply.
     pub(super) fn answer_past_vrf(&self, steps: &mut Steps) -> End {
         let asked = self.question.to.ip();
         steps.found(

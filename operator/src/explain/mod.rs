@@ -1,29 +1,24 @@
-//! Why a packet does or doesn't reach a service: the judgement, and the clashes of ports.
+//! Why a packet does or doesn't reach a service.
 //!
-//! Plain values in, plain values out, as in [`vrfgate_core`]. Nothing here asks the kernel: its
-//! answers arrive as [`Facts`], and the gate, as it is in force, as the loader's plain values.
+//! Plain values in, plain values out, as in [`vrfgate_core`], whose decision about the packet is rendered here. Nothing
+//! here asks the kernel: its answers arrive as [`crate::facts::Facts`], the gate in force among them.
+//!
+//! `walk` goes through the stages `device` (or `local`), `arrival`, `gate` and `reply`. They share a `case`, and end in
+//! an `explanation`.
 
-mod access;
 mod arrival;
-mod beyond;
-mod clashes;
-mod facts;
+mod case;
+mod device;
+mod explanation;
 mod gate;
-mod judge;
 mod local;
-mod policy;
+mod met;
+mod no_way;
 mod reply;
 mod sockets;
+mod walk;
 
-pub use access::{Access, Closed, closed};
-pub use beyond::{end_of_table, goes_on};
-pub use clashes::{Clash, Party, clashes};
-pub use facts::{
-    Answer, Facts, NoWay, Processes, Question, QuestionError, Replies, RouteFact, RouteKind,
-    Steered,
-};
-pub use judge::{Explanation, Sees, Stage, Step, Verdict};
-pub use policy::{PolicyRule, RuleAction};
+pub use explanation::{Explanation, Sees, Stage, Step, Verdict};
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,17 @@
 //! The socket that takes the packet, and whether its answer arrives.
 
-use vrfgate_ebpf::{OpenSocket, Protocol, Rule};
+use vrfgate_core::{OpenSocket, Protocol};
 
 use super::{
-    Answer, PolicyRule, RouteFact, RuleAction, Steered,
-    gate::sysctl,
-    judge::{Case, End, Sees, Stage, Steps, Verdict},
-    sockets::{other, takes_address},
+    case::{Case, End, Steps, other, sysctl},
+    explanation::{Sees, Stage, Verdict},
 };
+use crate::facts::{Answer, PolicyRule, RuleAction, Steered};
 
 /// A socket takes the packet.
 pub(super) struct Taken<'a> {
     pub(super) socket: &'a OpenSocket,
-    /// What a person should know although it does.
+    /// What to know although it does.
     pub(super) advice: Option<String>,
 }
 
@@ -20,7 +19,7 @@ impl Case<'_> {
     /// The socket that takes the packet.
     pub(super) fn socket(&self, steps: &mut Steps) -> Result<Taken<'_>, End> {
         let lookup = self.lookup();
-        // What comes past the VRF is for unbound sockets as ever.
+        // Unbound sockets take what bypasses the VRF, whatever the sysctl.
         let accept = self.past_vrf().is_some() || self.facts.accepts(self.question.protocol);
         let Some(socket) = lookup.winner(accept) else {
             return Err(self.nobody(steps));
@@ -29,7 +28,7 @@ impl Case<'_> {
         let rival = lookup
             .on_port()
             .filter(|other| other.device.is_none() != socket.device.is_none())
-            .find(|other| takes_address(other, self.question.to.ip()));
+            .find(|other| other.takes_address(self.question.to.ip()));
         let mut advice = Vec::new();
         if let Some(rival) = rival {
             findings.push(format!("{} has the port too", self.describe(rival)));
@@ -86,7 +85,7 @@ impl Case<'_> {
             }
         } else if let Some(deaf) = lookup
             .on_port()
-            .find(|socket| takes_address(socket, to.ip()))
+            .find(|socket| socket.takes_address(to.ip()))
         {
             let vrf = deaf.device.and_then(|device| self.facts.vrf_of(device));
             (
@@ -143,11 +142,11 @@ impl Case<'_> {
         }
     }
 
-    /// Whether the answer arrives. `rule` is the gate's, if one let the packet in.
+    /// Whether the answer arrives. `rule` is the name of the gate's rule, if one let the packet in.
     pub(super) fn reply(
         &self,
         socket: &OpenSocket,
-        rule: Option<&Rule>,
+        rule: Option<&str>,
         steps: &mut Steps,
     ) -> Result<(), End> {
         let replies = &self.facts.replies;
@@ -246,10 +245,14 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// How answers to what this rule lets in are steered, if they are.
-    fn steered(&self, rule: &Rule) -> Option<&Steered> {
+    /// How replies to what this rule admits are steered, if they are.
+    fn steered(&self, rule: &str) -> Option<&Steered> {
         let steered = self.facts.steered.as_ref()?;
-        steered.rules.contains(&rule.name).then_some(steered)
+        steered
+            .rules
+            .iter()
+            .any(|name| name == rule)
+            .then_some(steered)
     }
 
     fn has_mark_rule(&self, steered: &Steered) -> bool {
@@ -270,23 +273,9 @@ impl Case<'_> {
         }
     }
 
-    fn leads_back(&self, route: &RouteFact) -> bool {
-        route
-            .device
-            .is_some_and(|device| self.facts.is_inside(device, self.vrf.link.ifindex))
-    }
-
-    fn leads_on(&self, answer: Option<&Answer>) -> bool {
-        matches!(answer, Some(Answer::Route(route)) if self.leads_back(route))
-    }
-
     /// Whether refusals and ICMP errors arrive: they leave by the VRF's table.
     pub(super) fn errors_arrive(&self) -> bool {
         self.past_vrf().is_none() && self.leads_on(self.facts.replies.vrf.as_ref())
-    }
-
-    pub(super) fn main_leads_back(&self) -> bool {
-        self.leads_on(self.facts.replies.main.as_ref())
     }
 
     fn lost(&self, inside: bool) -> End {
@@ -318,7 +307,7 @@ impl Case<'_> {
         End {
             verdict: Verdict::ReplyFromWrongAddress,
             sees: Sees::Silence,
-            // To IPv6 a route into a VRF has no source of the main domain ("Invalid source address").
+            // IPv6 refuses a source of the main domain for a route into a VRF ("Invalid source address").
             advice: if inside || asked.is_ipv6() {
                 format!("{server} (IPV6_PKTINFO or IP_PKTINFO); if it does, all is well")
             } else {

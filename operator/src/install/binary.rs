@@ -18,7 +18,7 @@ use super::{
     place::{Place, set_mode},
 };
 
-/// Container runtimes run as root, and who looks may look.
+/// Readable and executable for all; container runtimes run as root.
 const MODE: u32 = 0o755;
 
 /// Where the plugin comes from and goes to.
@@ -87,12 +87,12 @@ impl Binary {
     }
 }
 
-/// What the mark says to whoever comes across it.
+/// Content of the mark, for people who find it.
 const MARK: &str = "vrfgate was uninstalled from this node. The plugin beside this file lets pods go and does nothing else. Both \
 can be removed once the node has been started anew.\n";
 
-/// Has the plugin in a directory do no more than let pods go, for container runtimes that keep the configuration of a pod's ADD for
-/// its DEL; or, if `for_good`, removes it. Tells so; `None` if it isn't there.
+/// Restricts the plugin in a directory to DEL, for container runtimes that keep the configuration of a pod's ADD for its
+/// DEL; or, if `for_good`, removes it. Returns a sentence about that; `None` if there is no plugin.
 pub fn uninstall(directory: &Path, for_good: bool) -> anyhow::Result<Option<String>> {
     if !directory.is_dir() {
         return Ok(None);

@@ -16,11 +16,11 @@ use super::{
     place::{Place, set_mode},
 };
 
-/// Endings of what runtimes read in a directory of configurations.
+/// Endings of the files that runtimes read in a directory of configurations.
 const LIST: &str = ".conflist";
 const SINGLE: [&str; 2] = [".conf", ".json"];
 
-/// How often a list is read again that somebody else writes at the same time.
+/// How often to read a list again that another process writes at the same time.
 const TRIES: usize = 5;
 
 /// A network whose pods shall get the gate.
@@ -42,7 +42,7 @@ impl Chain {
                 directory.display()
             );
         }
-        // Also where there is nothing to do, what a killed installer has left is removed.
+        // Removes what a killed installer has left, even where there is nothing else to do.
         drop(Place::enter(directory)?);
         for _ in 0..TRIES {
             let list = self.find(directory)?;
@@ -94,7 +94,7 @@ impl Chain {
             match Conflist::parse(&list.text) {
                 Ok(conflist) if conflist.name.as_deref() == Some(network) => return Ok(list),
                 Ok(conflist) => others.extend(conflist.name),
-                // Half written, or somebody else's mistake.
+                // Half written, or not ours to correct.
                 Err(why) => others.push(format!("{}, which {why}", list.path.display())),
             }
         }
@@ -119,7 +119,7 @@ impl Chain {
     }
 }
 
-/// Takes our entry out of the lists of a directory, or only out of those of one network. Tells what it did.
+/// Takes our entry out of the lists of a directory, or only out of those of one network. Returns a sentence for each step.
 pub fn take_out(directory: &Path, network: Option<&str>) -> anyhow::Result<Vec<String>> {
     if !directory.is_dir() {
         return Ok(Vec::new());
@@ -212,7 +212,7 @@ impl List {
         place.replace(&target, text.as_bytes(), |file| {
             dress(file, &is)
                 .with_context(|| format!("keeping mode and owner of {}", target.display()))?;
-            // At the last moment: others don't know our lock.
+            // As late as possible: other processes don't take our lock.
             Ok(fs::read(&target).is_ok_and(|now| now == self.text))
         })
     }

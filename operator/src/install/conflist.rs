@@ -1,7 +1,7 @@
 //! The text of a configuration list: where our entry is, and the text with it put in or taken out.
 //!
-//! Pure. The list is somebody else's file: not a byte of it changes but for our entry and the comma before it. So
-//! nothing is parsed into values and written again; the text is cut at the places where the parser found things.
+//! Pure. The list isn't our file: no byte of it changes except for our entry and the comma before it. So nothing is
+//! parsed into values and written again; the text is cut at the places where the parser found things.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -53,7 +53,7 @@ pub enum Change {
 }
 
 impl<'a> Conflist<'a> {
-    /// Finds its way in a text, or tells why the text is no configuration list.
+    /// Finds the parts of a text; an error is the reason why it is no configuration list.
     pub fn parse(text: &'a [u8]) -> Result<Self, String> {
         let text = str::from_utf8(text).map_err(|error| format!("is no UTF-8: {error}"))?;
         let keys: BTreeMap<String, &RawValue> =
@@ -113,7 +113,7 @@ impl<'a> Conflist<'a> {
             .iter()
             .position(|plugin| plugin.whose == Whose::Ours)?;
         let ours = self.range(&plugins[at]);
-        // With the comma that our coming has brought about.
+        // With the comma that we added.
         let cut = match (at.checked_sub(1), plugins.get(at + 1)) {
             (Some(before), _) => self.range(&plugins[before]).end..ours.end,
             (None, Some(next)) => ours.start..self.range(next).start,
@@ -138,7 +138,7 @@ impl<'a> Conflist<'a> {
 
     /// Where in the text a plugin stands.
     fn range(&self, plugin: &Plugin<'a>) -> Range<usize> {
-        // It is a part of the text, which the parser has lent us.
+        // The parser returned a slice of the text.
         let start = plugin.raw.get().as_ptr().addr() - self.text.as_ptr().addr();
         start..start + plugin.raw.get().len()
     }
@@ -158,7 +158,7 @@ impl<'a> Conflist<'a> {
 
 impl<'a> Plugin<'a> {
     fn new(raw: &'a RawValue) -> Self {
-        // What is no object is no plugin, but nothing that keeps the others from being found.
+        // Anything but an object is no plugin, and doesn't hide the others.
         let keys: Map<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
         let is = |key: &str, value: &str| keys.get(key).and_then(Value::as_str) == Some(value);
         let whose = match (is("type", TYPE), is(MANAGED_BY, OURS)) {

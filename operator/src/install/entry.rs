@@ -1,4 +1,4 @@
-//! Our entry in a configuration list, and what a user may say in it.
+//! Our entry in a configuration list, and the keys that a user may set in it.
 
 use std::{fmt, str::FromStr};
 
@@ -44,7 +44,7 @@ impl Entry {
     pub fn new(config: &ChainConfig) -> Self {
         let marks = json!({"type": TYPE, MANAGED_BY: OURS});
         let mut keys = config.0.clone();
-        // Who reads the file by eye looks for the type first.
+        // People who read the file look for the type first.
         let mut parts = Vec::new();
         if let Value::Object(marks) = marks {
             parts.extend(marks.iter().rev().map(pair));
@@ -62,7 +62,7 @@ impl Entry {
         &self.text
     }
 
-    /// Whether a text says the same. Whoever has written the list anew may have written it differently.
+    /// Whether a text means the same: another writer of the list may have formatted it differently.
     pub(super) fn is(&self, text: &str) -> bool {
         serde_json::from_str::<Value>(text).is_ok_and(|keys| keys == self.keys)
     }

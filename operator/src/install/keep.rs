@@ -1,4 +1,4 @@
-//! Keeps plugin and entry in their places, in the background, and tells while they aren't.
+//! Keeps plugin and entry in their places, in the background, and reports while they aren't.
 
 use std::{
     fs, io,
@@ -22,11 +22,11 @@ use tracing::{info, warn};
 use super::{Outcome, Wanted, pace};
 use pace::Pace;
 
-/// Who replaces a file does so in several steps; look after the last.
+/// A file is replaced in several steps; check after the last.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Nothing tells of a directory that comes or is replaced, nor of what a full queue has lost.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often to check without an event: a directory that is created or replaced causes none, and a full queue loses some.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// The same, while something is missing.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ impl Keeper {
     /// Starts at once.
     #[must_use]
     pub fn start(wanted: Wanted) -> Self {
-        let (tell, unready) =
+        let (sender, unready) =
             watch::channel(vec!["the CNI plugin is not installed yet".to_owned()]);
         let (stop, stopped) = watch::channel(false);
         let metrics = Metrics::default();
@@ -53,23 +53,23 @@ impl Keeper {
             unready,
             metrics,
             stop,
-            task: tokio::spawn(keep(work, tell, stopped)),
+            task: tokio::spawn(keep(work, sender, stopped)),
         }
     }
 
-    /// What isn't in its place, and why; follows it.
+    /// What isn't in its place, and why; updated with each change.
     #[must_use]
     pub fn unready(&self) -> watch::Receiver<Vec<String>> {
         self.unready.clone()
     }
 
-    /// Changes nothing any more once this is over.
+    /// Stops. Nothing is changed after this has returned.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.task.await;
     }
 
-    /// Registers what is to be known of it.
+    /// Registers the metrics.
     pub fn register(&self, all: &mut Registry) {
         let Metrics {
             in_place,
@@ -83,7 +83,7 @@ impl Keeper {
         );
         all.register(
             "cni_contested",
-            "1 while something else takes it away again and again",
+            "1 while something else removes it again and again",
             contested.clone(),
         );
         all.register("cni_writes", "How often it was put there", writes.clone());
@@ -99,49 +99,49 @@ struct Metrics {
     writes: Family<Label, Counter>,
 }
 
-async fn keep(mut work: Work, tell: watch::Sender<Vec<String>>, mut stop: watch::Receiver<bool>) {
-    // One is enough: what changes before the next look is seen by it.
+async fn keep(mut work: Work, sender: watch::Sender<Vec<String>>, mut stop: watch::Receiver<bool>) {
+    // One is enough: the next check sees all changes before it.
     let (notice, mut changed) = mpsc::channel(1);
     let mut watched = Watched::new(&work.wanted, notice);
     loop {
-        // Watch, then look: a change after that is waiting when we begin to wait.
+        // Watch before checking: a change after the check is an event.
         watched.follow();
-        let looked = spawn_blocking(move || {
-            let next = work.look(Instant::now());
+        let checked = spawn_blocking(move || {
+            let next = work.check(Instant::now());
             (work, next)
         });
         let next;
-        (work, next) = match looked.await {
-            Ok(looked) => looked,
+        (work, next) = match checked.await {
+            Ok(checked) => checked,
             Err(error) => {
                 warn!("keeping the CNI plugin in its place ended: {error}");
-                tell.send_replace(vec![format!(
+                sender.send_replace(vec![format!(
                     "nobody keeps the CNI plugin in its place: {error}"
                 )]);
                 return;
             }
         };
         let unready = work.unready();
-        tell.send_if_modified(|last| {
+        sender.send_if_modified(|last| {
             let differs = *last != unready;
             *last = unready;
             differs
         });
-        let told = tokio::select! {
-            // Without a watcher there is none to tell.
+        let changed_meanwhile = tokio::select! {
+            // Never without a watcher.
             Some(()) = changed.recv() => true,
             () = sleep(next) => false,
-            // Also when nobody is there any more to say so.
+            // Also when the sender is gone.
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        if told {
+        if changed_meanwhile {
             sleep(SETTLE).await;
             while changed.try_recv().is_ok() {}
         }
     }
 }
 
-/// What is to be done, again and again.
+/// The work of each check.
 struct Work {
     wanted: Wanted,
     plugin: Part,
@@ -157,8 +157,8 @@ impl Work {
         }
     }
 
-    /// Looks at everything, puts right what may be put right, and says when to look again.
-    fn look(&mut self, now: Instant) -> Duration {
+    /// Checks everything, repairs what may be repaired, and returns the time until the next check.
+    fn check(&mut self, now: Instant) -> Duration {
         let Wanted {
             binary,
             lists,
@@ -179,7 +179,7 @@ impl Work {
         waits
             .min()
             .unwrap_or(Duration::MAX)
-            .min(if missing { RETRY_EVERY } else { LOOK_EVERY })
+            .min(if missing { RETRY_EVERY } else { CHECK_EVERY })
     }
 
     fn unready(&self) -> Vec<String> {
@@ -201,8 +201,8 @@ struct Part {
     pace: Pace,
     in_place: bool,
     unready: Option<String>,
-    /// What was said last of it.
-    said: String,
+    /// What was logged last about it.
+    logged: String,
     metrics: Metrics,
 }
 
@@ -213,7 +213,7 @@ impl Part {
             pace: Pace::default(),
             in_place: false,
             unready: None,
-            said: String::new(),
+            logged: String::new(),
             metrics,
         }
     }
@@ -226,18 +226,18 @@ impl Part {
         match result {
             Ok(Outcome::InPlace(what)) => {
                 self.pace.found(now);
-                self.say(&what, false);
+                self.log(&what, false);
             }
             Ok(Outcome::Written(what)) => {
                 self.pace.wrote(now);
                 self.metrics.writes.get_or_create(&label).inc();
                 info!("{what}");
-                self.said = what;
+                self.logged = what;
             }
             Ok(Outcome::Missing) => {}
             Err(error) => {
                 let error = format!("{error:#}");
-                self.say(&error, true);
+                self.log(&error, true);
                 self.unready = Some(error);
             }
         }
@@ -256,15 +256,15 @@ impl Part {
         set(&self.metrics.contested, self.pace.contested());
     }
 
-    /// What goes on is said once.
-    fn say(&mut self, what: &str, bad: bool) {
-        if self.said != what {
+    /// Logs a state once, however long it lasts.
+    fn log(&mut self, what: &str, bad: bool) {
+        if self.logged != what {
             if bad {
                 warn!("{what}; trying again");
             } else {
                 info!("{what}");
             }
-            what.clone_into(&mut self.said);
+            what.clone_into(&mut self.logged);
         }
     }
 
@@ -283,19 +283,19 @@ impl Part {
 /// The directories that a change may come in.
 struct Watched {
     watcher: Option<RecommendedWatcher>,
-    /// With the inode that is watched: a directory may be replaced.
+    /// Each with the inode that is watched: a directory may be replaced.
     directories: Vec<(PathBuf, Option<(u64, u64)>)>,
 }
 
 impl Watched {
     fn new(wanted: &Wanted, notice: mpsc::Sender<()>) -> Self {
-        let tell = move |event: notify::Result<notify::Event>| {
+        let on_event = move |event: notify::Result<notify::Event>| {
             // Runtimes open these files all the time.
             if event.map_or(true, |event| !event.kind.is_access()) {
                 let _ = notice.try_send(());
             }
         };
-        let watcher = notify::recommended_watcher(tell)
+        let watcher = notify::recommended_watcher(on_event)
             .inspect_err(|error| {
                 warn!("watching directories of CNI: {error}; looking at intervals");
             })
@@ -312,7 +312,7 @@ impl Watched {
         }
     }
 
-    /// Makes sure that what is there is watched.
+    /// Watches the directories that exist now.
     fn follow(&mut self) {
         let Some(watcher) = &mut self.watcher else {
             return;
@@ -323,7 +323,7 @@ impl Watched {
                 continue;
             }
             if watched.is_some() {
-                // It is another one, or gone, and then so is the watch.
+                // Replaced, or gone; if so, the watch is gone, too.
                 let _ = watcher.unwatch(directory);
             }
             *watched = is;

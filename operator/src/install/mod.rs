@@ -1,9 +1,8 @@
-//! Living on a node: the CNI plugin in the directory of plugins, and our entry in the configuration list of a
-//! network.
+//! Installs the CNI plugin in the directory of plugins, and our entry in the configuration list of a network.
 //!
-//! Both directories are shared with the primary CNI plugin and with whoever else is on the node. What isn't ours is
-//! never changed; what is ours is recognised by what it is, not by who has written it: the plugin by the version in
-//! its bytes, the entry by its key `managedBy`. Knows nothing of Kubernetes.
+//! The node shares both directories between the primary CNI plugin and others. Nothing but our own files and entries is
+//! changed; these are recognised by their content: the plugin by the version in its bytes, the entry by its key
+//! `managedBy`. Knows nothing of Kubernetes.
 
 mod binary;
 mod chain;
@@ -30,36 +29,36 @@ pub use chain::Chain;
 pub use entry::{ChainConfig, Entry};
 pub use keep::Keeper;
 
-/// What shall be on a node.
+/// What to install on a node.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The plugin.
     pub binary: Binary,
     /// Where configuration lists are.
     pub lists: PathBuf,
-    /// Its entry in a network's list. Without it, who configures networks writes entries.
+    /// Its entry in a network's list. Without it, the authors of networks write the entries.
     pub chain: Option<Chain>,
 }
 
-/// How a part of it was found.
+/// The outcome of installing one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it shall be; which is this.
+    /// In place already; described by the text.
     InPlace(String),
-    /// Not as it shall be, and it was not allowed to be changed.
+    /// Not in place, and writing was not allowed.
     Missing,
-    /// It was made so, by this.
+    /// Written; described by the text.
     Written(String),
 }
 
 impl Wanted {
-    /// Puts everything in its place, and tells what was done.
+    /// Puts everything in its place. Returns a sentence for each step.
     ///
     /// # Errors
     ///
-    /// When one can't be. What was put in its place before that stays.
+    /// When a part can't be put there. Parts before it stay.
     pub fn install(&self) -> anyhow::Result<Vec<String>> {
-        let mut said = Vec::new();
+        let mut steps = Vec::new();
         // The plugin first: an entry without it keeps pods from starting.
         let outcomes = [
             Some(self.binary.install(true)?),
@@ -70,14 +69,14 @@ impl Wanted {
         ];
         for outcome in outcomes.into_iter().flatten() {
             match outcome {
-                Outcome::InPlace(what) | Outcome::Written(what) => said.push(what),
+                Outcome::InPlace(what) | Outcome::Written(what) => steps.push(what),
                 Outcome::Missing => {}
             }
         }
-        Ok(said)
+        Ok(steps)
     }
 
-    /// Takes it away again, and tells what was done.
+    /// Removes it again. Returns a sentence for each step.
     ///
     /// # Errors
     ///
@@ -88,12 +87,12 @@ impl Wanted {
     }
 }
 
-/// Takes away what is ours: the entries in the lists of a directory, or only those of one `network`. Once nothing needs the
-/// plugin, it is put out of use, or removed if it shall be `for_good`. Tells what was done.
+/// Removes our entries from the lists of a directory, or only from those of one `network`. Once nothing needs the plugin,
+/// it is put out of use, or removed if `for_good`. Returns a sentence for each step.
 ///
 /// # Errors
 ///
-/// When something can't be taken away.
+/// When something can't be removed.
 pub fn uninstall(
     binaries: &Path,
     lists: &Path,
@@ -102,14 +101,14 @@ pub fn uninstall(
     for_good: bool,
 ) -> anyhow::Result<Vec<String>> {
     // The entries first: one without the plugin keeps pods from starting, and from ending.
-    let mut said = chain::take_out(lists, network)?;
+    let mut steps = chain::take_out(lists, network)?;
     if let Some(user) = chain::user(lists)? {
-        said.push(format!(
+        steps.push(format!(
             "the plugin stays in {}: {} asks for it",
             binaries.display(),
             user.display()
         ));
-        return Ok(said);
+        return Ok(steps);
     }
     let attachments = Attachments::of(store);
     let attached = attachments
@@ -117,12 +116,12 @@ pub fn uninstall(
         .with_context(|| format!("reading {}", attachments.directory().display()))?
         .len();
     if attached > 0 {
-        said.push(format!(
+        steps.push(format!(
             "the plugin stays in {}: {attached} interfaces of pods need it when they go; do this again then",
             binaries.display()
         ));
-        return Ok(said);
+        return Ok(steps);
     }
-    said.extend(binary::uninstall(binaries, for_good)?);
-    Ok(said)
+    steps.extend(binary::uninstall(binaries, for_good)?);
+    Ok(steps)
 }

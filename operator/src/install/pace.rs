@@ -1,17 +1,17 @@
-//! How often something may be put in its place that somebody else takes away.
+//! How often a part may be put back that something else removes.
 //!
-//! Once or twice is what happens when a primary CNI plugin starts. Again and again is a fight, which nobody wins by
-//! looping: it is told, and from then on we come back once a minute, until what is ours stays for a minute.
+//! That happens once or twice when a primary CNI plugin starts. More often, it is a fight that looping can't win: it is
+//! reported, and the part is put back only once a minute, until it has stayed for a minute.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// So many times within [`WINDOW`] are a fight.
+/// This many times within [`WINDOW`] are a fight.
 pub const MOST: usize = 5;
 
-/// What is remembered, and how often there is a try in a fight.
+/// The time that counts, and the time between two tries in a fight.
 pub const WINDOW: Duration = Duration::from_mins(1);
 
 /// The pace of one thing.
@@ -23,7 +23,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whether somebody fights with us for it.
+    /// Whether something else fights for it.
     pub const fn contested(&self) -> bool {
         self.contested
     }

@@ -5,26 +5,24 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use nix::fcntl::{Flock, FlockArg};
+use vrfgate_machine::FileLock;
 
 /// No ending that a container runtime reads, and hidden: until it is renamed, it is nobody's.
 const ASIDE: &str = ".vrfgate.new";
 
-/// How long another installer may take, who copies one file.
-const PATIENCE: Duration = Duration::from_secs(10);
-const ASK_EVERY: Duration = Duration::from_millis(10);
+/// How long another installer may hold the lock; it copies one file.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A directory in which no other installer works while this value lives, nor after this process was killed.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
     /// A lock on the directory itself needs no file of ours.
-    directory: Flock<File>,
+    directory: FileLock,
 }
 
 impl Place {
@@ -107,21 +105,11 @@ fn forget(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
-    let end = Instant::now() + PATIENCE;
-    let mut directory = OpenOptions::new()
+fn lock(path: &Path) -> anyhow::Result<FileLock> {
+    let directory = OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_DIRECTORY)
         .open(path)?;
-    loop {
-        directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((directory, nix::Error::EWOULDBLOCK)) if Instant::now() < end => directory,
-            Err((_, nix::Error::EWOULDBLOCK)) => {
-                anyhow::bail!("another process has been working there for {PATIENCE:?}")
-            }
-            Err((_, error)) => return Err(error.into()),
-        };
-        thread::sleep(ASK_EVERY);
-    }
+    FileLock::wait_for(directory, TIMEOUT)?
+        .with_context(|| format!("another process has been working there for {TIMEOUT:?}"))
 }

@@ -1,4 +1,4 @@
-//! Whether every node has put its edition into force.
+//! Checks whether every node has put its generation into force.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,33 +10,33 @@ use tracing::info;
 use super::{EVERY, all, client, some_of};
 use crate::api::{VrfGateNode, VrfLeak};
 
-/// Why a leak may not be ready without anything being wrong: the VRF, the node or the pod is yet to come.
+/// Reasons for which a leak may be unready without a fault: the VRF, the node or the pod doesn't exist yet.
 const MAY_WAIT: [&str; 3] = ["Waiting", "NoNodes", "NoPods"];
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Nodes that have put their edition into force.
+    /// Number of nodes that have put their generation into force.
     pub nodes: usize,
-    /// Leaks in force wherever they apply.
+    /// Number of leaks that are in force wherever they apply.
     pub in_force: usize,
-    /// Leaks that wait for a VRF, a node or a pod.
+    /// Number of leaks that are pending for want of a VRF, a node or a pod.
     pub waiting: usize,
-    /// What is wrong, a sentence each.
+    /// Problems, one sentence each.
     pub problems: Vec<String>,
 }
 
-/// Looks until nothing is wrong, or `patience` is over.
+/// Polls until there is no problem, or `timeout` has passed.
 ///
 /// # Errors
 ///
 /// When the cluster can't be asked.
-pub async fn check(patience: Duration) -> anyhow::Result<Verdict> {
+pub async fn check(timeout: Duration) -> anyhow::Result<Verdict> {
     let client = client().await?;
     let gates: Api<VrfGateNode> = Api::all(client.clone());
     let leaks: Api<VrfLeak> = Api::all(client);
-    let deadline = Instant::now() + patience;
-    let mut told = Vec::new();
+    let deadline = Instant::now() + timeout;
+    let mut logged = Vec::new();
     loop {
         let gates = all(&gates, "listing the VrfGateNodes", deadline).await?;
         let leaks = all(&leaks, "listing the VrfLeaks", deadline).await?;
@@ -44,15 +44,15 @@ pub async fn check(patience: Duration) -> anyhow::Result<Verdict> {
         if verdict.problems.is_empty() || Instant::now() + EVERY >= deadline {
             return Ok(verdict);
         }
-        if verdict.problems != told {
+        if verdict.problems != logged {
             info!("waiting: {}", some_of(&verdict.problems));
-            told.clone_from(&verdict.problems);
+            logged.clone_from(&verdict.problems);
         }
         sleep(EVERY).await;
     }
 }
 
-/// What is to be said of these nodes and leaks.
+/// The verdict on these nodes and leaks.
 #[must_use]
 pub fn judge(gates: &[VrfGateNode], leaks: &[VrfLeak]) -> Verdict {
     let mut verdict = Verdict::default();
@@ -60,7 +60,7 @@ pub fn judge(gates: &[VrfGateNode], leaks: &[VrfLeak]) -> Verdict {
         let problem = "there is no VrfGateNode: does a controller run, and lead?";
         verdict.problems.push(problem.to_owned());
     }
-    // A thousand nodes are wrong for the same few reasons.
+    // A thousand nodes fail for the same few reasons.
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for gate in gates {
         match reason(gate) {
@@ -81,7 +81,7 @@ pub fn judge(gates: &[VrfGateNode], leaks: &[VrfLeak]) -> Verdict {
             .filter(|ready| ready.observed_generation == leak.metadata.generation);
         match ready {
             None => {
-                let problem = format!("VrfLeak {name}: no controller has looked at it");
+                let problem = format!("VrfLeak {name}: no controller has processed it");
                 verdict.problems.push(problem);
             }
             Some(ready) if ready.status == "True" => verdict.in_force += 1,
@@ -95,13 +95,13 @@ pub fn judge(gates: &[VrfGateNode], leaks: &[VrfLeak]) -> Verdict {
     verdict
 }
 
-/// Why a node has not put its edition into force.
+/// Why a node has not put its generation into force.
 fn reason(gate: &VrfGateNode) -> Option<String> {
     let Some(status) = &gate.status else {
-        return Some("nodes whose agent has said nothing yet".to_owned());
+        return Some("nodes whose agent has not reported yet".to_owned());
     };
     if status.observed_generation != gate.metadata.generation {
-        return Some("nodes whose agent has not told of the newest edition".to_owned());
+        return Some("nodes whose agent has not reported on the newest generation".to_owned());
     }
     match condition(&status.conditions, "Ready") {
         Some(ready) if ready.status == "True" => None,
@@ -109,7 +109,7 @@ fn reason(gate: &VrfGateNode) -> Option<String> {
             "nodes that could not put all into force ({})",
             ready.message
         )),
-        None => Some("nodes whose agent doesn't tell whether it is ready".to_owned()),
+        None => Some("nodes whose agent doesn't report whether it is ready".to_owned()),
     }
 }
 

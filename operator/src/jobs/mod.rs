@@ -1,5 +1,5 @@
-//! What the Helm chart has done once, by a pod of its own: taking everything back before it is uninstalled, and telling
-//! whether every node has done as it was asked. Knows the API server; nothing of this machine.
+//! Jobs of the Helm chart: withdraws everything before vrfgate is uninstalled, and checks whether every node has put its
+//! generation into force. Knows the API server; nothing of this machine.
 
 mod check;
 mod networks;
@@ -18,10 +18,10 @@ use tracing::warn;
 pub use check::{Verdict, check, judge};
 pub use withdraw::withdraw;
 
-/// How often the cluster is looked at.
+/// How often to poll the cluster.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Nodes and leaks named in a message; of a thousand, the first few are enough to begin with.
+/// Nodes and leaks named in a message: of a thousand, the first few are enough to begin with.
 const NAMED: usize = 10;
 
 /// Finds the cluster.
@@ -32,13 +32,13 @@ async fn client() -> anyhow::Result<Client> {
         .context("finding the cluster, by KUBECONFIG or as a pod's service account")
 }
 
-/// Asks until there is an answer that another try wouldn't change, or the deadline is over.
+/// Retries until there is an answer that another try wouldn't change, or the deadline has passed.
 async fn ask<T>(
     what: &str,
     deadline: Instant,
     mut request: impl AsyncFnMut() -> Result<T, Error>,
 ) -> anyhow::Result<T> {
-    let mut told = false;
+    let mut warned = false;
     loop {
         let error = match timeout_at(deadline, request()).await {
             Ok(Ok(answer)) => return Ok(answer),
@@ -50,9 +50,9 @@ async fn ask<T>(
         if final_answer || Instant::now() + EVERY >= deadline {
             return Err(anyhow::Error::new(error).context(what.to_owned()));
         }
-        if !told {
+        if !warned {
             warn!("{what}: {error}; trying again");
-            told = true;
+            warned = true;
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -77,8 +77,5 @@ where
 
 /// The first few, and how many more there are.
 fn some_of(items: &[String]) -> String {
-    match items.len().checked_sub(NAMED) {
-        None | Some(0) => items.join(", "),
-        Some(more) => format!("{} and {more} more", items[..NAMED].join(", ")),
-    }
+    crate::some_of::some_of(items, NAMED, ", ", " ")
 }

@@ -1,4 +1,4 @@
-//! `NetworkAttachmentDefinition`s that name the CNI plugin. They are their authors': whoever uninstalls can only tell of them.
+//! `NetworkAttachmentDefinition`s that name the CNI plugin. They belong to their authors: `withdraw` only reports them.
 
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
@@ -14,8 +14,8 @@ use super::{all, some_of};
 /// The plugin's `type` in a network configuration.
 const PLUGIN: &str = "vrfgate";
 
-/// Tells of those that there are, in the log and by an event of each. That it can't is no reason to stop.
-pub async fn tell_of_networks(client: &Client, deadline: Instant) {
+/// Reports them in the log, and by an event for each. A failure is logged and otherwise ignored.
+pub async fn report_networks(client: &Client, deadline: Instant) {
     let kind = GroupVersionKind::gvk("k8s.cni.cncf.io", "v1", "NetworkAttachmentDefinition");
     let kind = ApiResource::from_gvk_with_plural(&kind, "network-attachment-definitions");
     let networks: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
@@ -57,13 +57,13 @@ pub async fn tell_of_networks(client: &Client, deadline: Instant) {
     };
     for one in ours {
         if let Err(error) = recorder.publish(&event, &one.object_ref(&kind)).await {
-            warn!("telling of it by an event: {error}");
+            warn!("reporting it by an event: {error}");
             return;
         }
     }
 }
 
-/// A configuration is a text in the object, of one plugin or a list of them. What is no configuration names nobody.
+/// A configuration is a text in the object, of one plugin or a list of them. A text that is none names no plugin.
 fn names_plugin(network: &DynamicObject) -> bool {
     let config = network.data.pointer("/spec/config").and_then(Value::as_str);
     let Some(Ok(config)) = config.map(serde_json::from_str::<Value>) else {

@@ -1,8 +1,8 @@
 //! Before vrfgate is uninstalled, and while controller and agents still run: deletes every `VrfLeak`, waits until no
 //! node holds anything of one, and then ends the agents.
 //!
-//! The agents' `DaemonSet` is deleted here, and not left to whoever uninstalls: an agent that ends asks whether it shall
-//! leave everything or take the CNI plugin away, and may ask only while its account is there.
+//! The agents' `DaemonSet` is deleted here, and not left to helm: an agent that ends asks the API server whether to remove
+//! the CNI plugin, which it can only while its service account exists.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,7 +12,7 @@ use kube::{Api, Client, Error, ResourceExt as _, api::DeleteParams};
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::{EVERY, all, ask, client, networks::tell_of_networks, some_of};
+use super::{EVERY, all, ask, client, networks::report_networks, some_of};
 use crate::{
     api::{VrfGateNode, VrfLeak},
     controller::holds,
@@ -23,26 +23,26 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When nodes still hold leaks after `patience`, or agents have not ended: which.
-pub async fn withdraw(patience: Duration, agents: Option<&DaemonSetName>) -> anyhow::Result<()> {
+/// When nodes still hold leaks after `timeout`, or agents have not ended; the message names them.
+pub async fn withdraw(timeout: Duration, agents: Option<&DaemonSetName>) -> anyhow::Result<()> {
     let client = client().await?;
-    let deadline = Instant::now() + patience;
-    withdraw_leaks(&client, patience, deadline).await?;
-    tell_of_networks(&client, deadline).await;
+    let deadline = Instant::now() + timeout;
+    withdraw_leaks(&client, timeout, deadline).await?;
+    report_networks(&client, deadline).await;
     if let Some(agents) = agents {
-        end_agents(&client, agents, patience, deadline).await?;
+        end_agents(&client, agents, timeout, deadline).await?;
     }
     Ok(())
 }
 
 async fn withdraw_leaks(
     client: &Client,
-    patience: Duration,
+    timeout: Duration,
     deadline: Instant,
 ) -> anyhow::Result<()> {
     let leaks: Api<VrfLeak> = Api::all(client.clone());
     let gates: Api<VrfGateNode> = Api::all(client.clone());
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         let left = all(&leaks, "listing the VrfLeaks", deadline).await?;
         if left.is_empty() {
@@ -55,14 +55,14 @@ async fn withdraw_leaks(
             }
         }
         let gates = all(&gates, "listing the VrfGateNodes", deadline).await?;
-        let waits = waits_for(&left, &gates);
-        if waits != told {
-            info!("waiting: {waits}");
-            told.clone_from(&waits);
+        let pending = pending(&left, &gates);
+        if pending != logged {
+            info!("waiting: {pending}");
+            logged.clone_from(&pending);
         }
         if Instant::now() + EVERY >= deadline {
             bail!(
-                "after {patience:?}, VrfLeaks are still there: {waits}. Nothing else was removed. If a node is gone for \
+                "after {timeout:?}, VrfLeaks are still there: {pending}. Nothing else was removed. If a node is gone for \
                  good, delete its Node; if it comes back, wait for it; then try again. To uninstall regardless, and \
                  leave what is in force there until it reboots: helm uninstall --no-hooks"
             );
@@ -84,8 +84,8 @@ async fn delete(leaks: &Api<VrfLeak>, name: &str, deadline: Instant) -> anyhow::
     Ok(())
 }
 
-/// Which leaks are there yet, and who keeps them.
-fn waits_for(leaks: &[VrfLeak], gates: &[VrfGateNode]) -> String {
+/// Which leaks still exist, and which nodes hold them.
+fn pending(leaks: &[VrfLeak], gates: &[VrfGateNode]) -> String {
     let names: Vec<String> = leaks.iter().map(VrfLeak::name_any).collect();
     let holders: BTreeSet<String> = gates
         .iter()
@@ -97,7 +97,7 @@ fn waits_for(leaks: &[VrfLeak], gates: &[VrfGateNode]) -> String {
         "no node holds them: does a controller run, or has somebody else a finalizer on them?"
             .to_owned()
     } else {
-        format!("nodes that have not let go: {}", some_of(&holders))
+        format!("nodes that have not released them: {}", some_of(&holders))
     };
     format!("{} ({who})", some_of(&names))
 }
@@ -105,12 +105,12 @@ fn waits_for(leaks: &[VrfLeak], gates: &[VrfGateNode]) -> String {
 async fn end_agents(
     client: &Client,
     agents: &DaemonSetName,
-    patience: Duration,
+    timeout: Duration,
     deadline: Instant,
 ) -> anyhow::Result<()> {
     let DaemonSetName { namespace, name } = agents;
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
-    // In the foreground: it is there, and seen to go, until the last of its pods has ended.
+    // In the foreground: the object exists until the last of its pods has ended.
     let foreground = DeleteParams::foreground();
     let what = format!("deleting the DaemonSet {namespace}/{name}");
     ask(&what, deadline, async || {
@@ -129,7 +129,7 @@ async fn end_agents(
         if Instant::now() + EVERY >= deadline {
             let nodes = nodes_of(client, agents, Instant::now() + EVERY * 10).await;
             bail!(
-                "after {patience:?}, agents have not ended: {}. No VrfLeak is in force any more. If a node is gone for \
+                "after {timeout:?}, agents have not ended: {}. No VrfLeak is in force any more. If a node is gone for \
                  good, delete its Node; then try again. To uninstall regardless, and leave the CNI plugin there: helm \
                  uninstall --no-hooks",
                 nodes.unwrap_or_else(|error| format!("{error:#}"))

@@ -1,15 +1,15 @@
 //! Clashes of ports, as the namespace has them now.
 
 use tracing::{debug, warn};
-use vrfgate_ebpf::{Netns, Protocol, SocketsInSight, sockets_in_sight};
+use vrfgate_core::{NodeFacts, Protocol};
+use vrfgate_ebpf::{Netns, SocketsInSight, sockets_in_sight};
 
 use super::{ProbeError, processes};
-use crate::explain::{Clash, Processes, clashes};
-use vrfgate_core::NodeFacts;
+use crate::facts::{Clash, Processes, clashes};
 
 /// Every port that an unbound and a VRF-bound socket both have.
 pub fn port_clashes(netns: &Netns, facts: &NodeFacts) -> Result<Vec<Clash>, ProbeError> {
-    // Those that the kernel doesn't list, it doesn't: that is told beside.
+    // Protocols that the kernel doesn't list are reported by the gate.
     let both = [Protocol::Tcp, Protocol::Udp];
     let SocketsInSight { sockets, .. } = sockets_in_sight(netns, &both)?;
     // Looking for processes takes longer than all the rest, and mostly there is nothing to look for.
@@ -23,7 +23,7 @@ pub fn port_clashes(netns: &Netns, facts: &NodeFacts) -> Result<Vec<Clash>, Prob
     Ok(clashes(&sockets, facts, &processes::of(&inodes.collect())))
 }
 
-/// Tells of the clashes that a gate which has just come makes dangerous.
+/// Logs the clashes that a new gate makes dangerous.
 pub(super) fn warn_of_clashes(netns: &Netns, facts: &NodeFacts) {
     match port_clashes(netns, facts) {
         Ok(clashes) => clashes

@@ -1,12 +1,12 @@
 //! Keeps the gate of one namespace in line with leaks and facts.
 
+use vrfgate_core::{Desired, Leak, NodeFacts, RuleSet, compile};
 use vrfgate_ebpf::{
-    Capacity, Changes, Error, Gate, L3mdevAccept, Mended, Netns, OtherProgram, RuleSet, SharedPort,
+    Capacity, Changes, Error, Gate, L3mdevAccept, Netns, OtherProgram, Repaired, SharedPort,
     SharedPorts, Store, Unlisted,
 };
 
-use super::admission::{Admission, Refused, rule_set};
-use vrfgate_core::{Desired, Leak, NodeFacts, compile};
+use super::admission::{Admission, Refused};
 
 /// The engine of one namespace. Holds the gate, and with it the right to change it.
 pub struct Engine {
@@ -14,9 +14,9 @@ pub struct Engine {
     netns: Netns,
     shared_ports: SharedPorts,
     gate: Option<Gate>,
-    /// Why a gate that was there is there no more.
+    /// Why a former gate is gone.
     lost: Option<String>,
-    /// What was asked for last, and what of it goes together.
+    /// The last request, and those of its leaks that are compatible.
     asked: Vec<Leak>,
     compatible: Admission,
     /// What was put into force last.
@@ -28,11 +28,11 @@ pub struct Engine {
 pub struct Outcome {
     /// What the leaks and the facts make together; in force now.
     pub desired: Desired,
-    /// Leaks that are not in force, or only as they were, because they can't be beside older ones.
+    /// Leaks that are not in force, or only as they were, because they are incompatible with older ones.
     pub refused: Vec<Refused>,
-    /// Whether a gate had to be put in first.
+    /// Whether a gate had to be attached first.
     pub attached: bool,
-    /// Why, when there had been one.
+    /// Why the former gate was lost, if there was one.
     pub lost: Option<String>,
     /// Whether the gate ran the program of another version, and runs ours now.
     pub renewed: bool,
@@ -41,7 +41,7 @@ pub struct Outcome {
 }
 
 impl Engine {
-    /// An engine that has not looked at its namespace yet.
+    /// An engine that has not read its namespace yet.
     #[must_use]
     pub fn new(store: Store, netns: Netns) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// The same, with something else to be done while shared TCP ports are in the way.
+    /// The same, with another policy for shared TCP ports.
     #[must_use]
     pub fn on_shared_ports(self, shared_ports: SharedPorts) -> Self {
         Self {
@@ -71,18 +71,16 @@ impl Engine {
         &self.netns
     }
 
-    /// Brings the gate to what leaks and facts ask for: adopts the one that is there, puts one in where
-    /// there is none, and changes only what differs. Leaks that can't be in force beside older ones are left out, but for those
-    /// that have grown too large, which stay as they were. On an
-    /// error, what was in force stays.
+    /// Brings the gate in line with leaks and facts: adopts the one that is there, attaches one where there is none, and
+    /// changes only what differs. Leaks that can't be in force beside older ones are left out, but for those that have grown
+    /// too large, which stay as they were. On an error, what was in force stays.
     pub fn reconcile(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Result<Outcome, Error> {
         if let Err(error) = self.adopt() {
             self.lose_or(error)?;
         }
         let Admission { leaks, refused } = self.admit(leaks, facts);
         let desired = compile(&leaks, facts);
-        let rules = rule_set(&desired);
-        let applied = match self.apply(&rules) {
+        let applied = match self.apply(desired.rule_set()?) {
             Ok(applied) => applied,
             Err(error) => {
                 self.lose_or(error)?;
@@ -101,7 +99,7 @@ impl Engine {
             });
         }
         let netns = self.netns.clone();
-        let capacity = Capacity::default();
+        let (rules, capacity) = (desired.rule_set()?, Capacity::default());
         let gate = Gate::attach_with(&self.store, netns, &rules, &capacity, self.shared_ports)?;
         self.gate = Some(gate);
         self.in_force = leaks;
@@ -115,7 +113,7 @@ impl Engine {
         })
     }
 
-    /// What goes into force of these leaks. Which contradict each other is looked at only when they are others.
+    /// Which of these leaks go into force. Their conflicts are computed only when the leaks differ from the last ones.
     pub(super) fn admit(&mut self, leaks: &[Leak], facts: &NodeFacts) -> Admission {
         if self.asked != leaks {
             self.compatible = Admission::without_conflicts(leaks);
@@ -139,8 +137,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Applies rules to the gate that is there, if one is. Tells whether it had to be renewed.
-    fn apply(&mut self, rules: &RuleSet) -> Result<Option<(bool, Changes)>, Error> {
+    /// Applies rules to the gate that is there, if one is. Returns whether it had to be renewed.
+    fn apply(&mut self, rules: RuleSet) -> Result<Option<(bool, Changes)>, Error> {
         let Some(gate) = &mut self.gate else {
             return Ok(None);
         };
@@ -165,12 +163,12 @@ impl Engine {
 
     fn lose(&mut self, why: String) {
         self.gate = None;
-        // What was found first says more: afterwards, it is that the new one isn't there either.
+        // The first reason explains more: the next is that the new gate isn't there either.
         self.lost.get_or_insert(why);
     }
 
     /// Whether there is a gate. There is none before the first [`Engine::reconcile`], and after one that could
-    /// not put in a new gate.
+    /// not attach a new gate.
     #[must_use]
     pub fn has_gate(&self) -> bool {
         self.gate.is_some()
@@ -182,11 +180,11 @@ impl Engine {
         self.gate.as_ref().map(Gate::former)
     }
 
-    /// Looks whether the gate is still in force, and puts right what else was done to it. When the gate isn't
-    /// in force, the sysctls are 0 by now, and the next [`Engine::reconcile`] puts in a new gate.
-    pub fn keep(&mut self) -> Result<Vec<Mended>, Error> {
+    /// Checks whether the gate is still in force, and repairs what else was done to it. When the gate isn't in force, the
+    /// sysctls are 0 by now, and the next [`Engine::reconcile`] attaches a new gate.
+    pub fn keep(&mut self) -> Result<Vec<Repaired>, Error> {
         let Some(gate) = &mut self.gate else {
-            // Somebody may open the door while there is nobody to guard it.
+            // Something may open the door while there is no gate.
             Gate::close_if_missing(&self.store, &self.netns)?;
             return Ok(Vec::new());
         };
@@ -197,13 +195,13 @@ impl Engine {
         result
     }
 
-    /// Protocols whose sockets the kernel doesn't list, and so the gate may not know.
+    /// Protocols whose sockets the kernel doesn't list, so that the gate may not know them.
     #[must_use]
     pub fn unlisted(&self) -> &[Unlisted] {
         self.gate.as_ref().map_or(&[], Gate::unlisted)
     }
 
-    /// The programs that decide beside the gate. None are known of while there is no gate.
+    /// The programs that decide beside the gate. None while there is no gate.
     pub fn other_programs(&self) -> Result<Vec<OtherProgram>, Error> {
         self.gate
             .as_ref()
@@ -220,19 +218,19 @@ impl Engine {
             .map_or(&[], |gate| gate.later_shared_ports())
     }
 
-    /// Has the gate stay until it is taken away by name.
+    /// Has the gate stay until it is removed by name.
     pub fn prepare(&mut self) -> Result<(), Error> {
         self.gate.as_mut().map_or(Ok(()), Gate::prepare)
     }
 
-    /// Why the gate stays although nothing is asked for: somebody has prepared it.
+    /// Whether somebody has prepared the gate, so that it stays although nothing is asked for.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
         self.gate.as_ref().is_some_and(Gate::is_prepared)
     }
 
-    /// Whether the namespace can be given back; [`Error::PortShared`] when not. Changes nothing.
-    pub fn may_give_back(&self) -> Result<(), Error> {
+    /// Whether the namespace can be restored; [`Error::PortShared`] when not. Changes nothing.
+    pub fn may_restore(&self) -> Result<(), Error> {
         self.gate.as_ref().map_or(Ok(()), Gate::may_detach)
     }
 }

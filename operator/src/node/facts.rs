@@ -1,10 +1,11 @@
-//! The facts of a network namespace by rtnetlink: a snapshot, and word that it is out of date.
+//! The facts of a network namespace by rtnetlink: a snapshot, and notifications that it is out of date.
 
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use vrfgate_core::{Link, LocalPrefix, MarkMask, NodeFacts, Prefix, SteeredVrf, WantedRoute};
 use vrfgate_ebpf::{
     Netns,
     netlink::{self, Socket, addresses, links},
@@ -16,9 +17,6 @@ use super::{
     },
     routes::{self, RouteOutcome, Standing},
     steer::{self, MarkUser, SteerError, SteerOutcome},
-};
-use vrfgate_core::{
-    Link, LinkKind, LocalAddress, LocalPrefix, MarkMask, NodeFacts, Prefix, SteeredVrf, WantedRoute,
 };
 
 /// `RTN_LOCAL`
@@ -71,7 +69,12 @@ impl Watcher {
         })
     }
 
-    /// Asks the kernel something. `what` is what for, as in "asking the kernel for the links".
+    /// The namespace.
+    pub(super) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Asks the kernel for `what`, as in "asking the kernel for the links".
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -93,14 +96,8 @@ impl Watcher {
         let addresses = self.ask("addresses", addresses).await?;
         let prefixes = self.ask("local prefixes", local_prefixes).await?;
         Ok(NodeFacts {
-            links: links.into_iter().map(as_link).collect(),
-            addresses: addresses
-                .into_iter()
-                .map(|local| LocalAddress {
-                    ifindex: local.ifindex,
-                    address: local.address,
-                })
-                .collect(),
+            links: links.into_iter().map(Link::from).collect(),
+            addresses,
             prefixes,
         })
     }
@@ -118,7 +115,7 @@ impl Watcher {
         Ok([ipv4.await?, ipv6.await?])
     }
 
-    /// Waits until something changed since the last call, however much it was. `None` when the connection
+    /// Waits until something changed since the last call, and returns all of it. `None` when the connection
     /// is lost and a new [`Watcher`] is needed.
     pub async fn changed(&mut self) -> Option<Change> {
         let change = self.changes.next().await.ok()?;
@@ -128,14 +125,14 @@ impl Watcher {
         Some(change)
     }
 
-    /// Brings the routes of leaks to what is wanted, in a namespace that looks like `facts`; see [`RouteOutcome`] for what
-    /// became of them.
+    /// Makes and removes routes until they are as wanted, in a namespace that looks like `facts`. [`RouteOutcome`] has the
+    /// result of each.
     pub async fn reconcile_routes(
         &mut self,
         wanted: &[WantedRoute],
         facts: &NodeFacts,
     ) -> Result<RouteOutcome, FactsError> {
-        // From now on, before they are looked at.
+        // Watched from now on, before they are read.
         self.changes.watch(routes::places(wanted));
         self.bring_routes(wanted.to_vec(), facts.links.clone())
             .await
@@ -159,7 +156,7 @@ impl Watcher {
         .await
     }
 
-    /// Brings reply steering to what is wanted; see [`SteerOutcome`] for what became of it.
+    /// Makes reply steering as wanted; [`SteerOutcome`] has the result.
     pub async fn reconcile_steering(
         &self,
         vrfs: &[SteeredVrf],
@@ -181,7 +178,7 @@ impl Watcher {
         cleared.await.map_err(SteerError::Rules)?
     }
 
-    /// Others who look at the bits of marks that steering is to use, or change them.
+    /// Others who read or change the bits of marks that steering is to use.
     pub async fn mark_users(&self, mask: MarkMask) -> Result<Vec<MarkUser>, FactsError> {
         let netns = self.netns.clone();
         self.ask("policy rules", move |socket| {
@@ -191,21 +188,9 @@ impl Watcher {
     }
 }
 
-/// What was written there is whole, whoever panicked meanwhile.
+/// Its content is consistent even if a holder has panicked.
 fn locked(standing: &Mutex<Standing>) -> MutexGuard<'_, Standing> {
     standing.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn as_link(link: netlink::Link) -> Link {
-    Link {
-        ifindex: link.ifindex,
-        name: link.name,
-        kind: match link.kind {
-            netlink::LinkKind::Vrf { table } => LinkKind::Vrf { table },
-            netlink::LinkKind::Other => LinkKind::Other,
-        },
-        master: link.master,
-    }
 }
 
 fn local_prefixes(socket: &mut Socket) -> Result<Vec<LocalPrefix>, netlink::Error> {
@@ -223,7 +208,7 @@ fn local_prefixes(socket: &mut Socket) -> Result<Vec<LocalPrefix>, netlink::Erro
     Ok(prefixes)
 }
 
-/// What a route says is local as a whole. The route of a single address comes and goes with the address.
+/// The prefix that a route makes local as a whole. The route of a single address comes and goes with the address.
 pub(super) fn local_prefix(route: &Route) -> Option<LocalPrefix> {
     let net = route.destination;
     if route.table != LOCAL_TABLE || route.kind != LOCAL || net.prefix_len() == net.max_prefix_len()

@@ -1,22 +1,28 @@
-//! How whoever only keeps a gate warm hands it over: a file beside the gate's record says that it may be had, and
-//! removing that file asks for it. The gate is in force all the while.
+//! How a process that only prepared a gate hands it over: a file beside the gate's record offers it, and removing that
+//! file asks for it. The gate is in force all the while.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, time::Duration};
 
-use vrfgate_ebpf::{Netns, Store, replace_file};
+use tokio::time::{Instant, sleep};
+use vrfgate_ebpf::{Netns, Store};
+use vrfgate_machine::replace_file;
+
+/// How long the process that offers a gate may take to release it, and how often its gate is tried.
+const RELEASING: Duration = Duration::from_secs(10);
+const TRY_EVERY: Duration = Duration::from_millis(100);
 
 fn path(store: &Store, netns: &Netns) -> PathBuf {
     store.companion(netns.id(), "offered")
 }
 
-/// The offer of a gate to whoever asks for it. Ends with this value.
+/// The offer of a gate. Ends with this value.
 #[derive(Debug)]
 pub struct Offer {
     path: PathBuf,
 }
 
 impl Offer {
-    /// Offers the gate of a namespace, which the caller looks after.
+    /// Offers the gate of a namespace, which the caller keeps.
     pub fn make(store: &Store, netns: &Netns) -> io::Result<Self> {
         let path = path(store, netns);
         replace_file(&path, std::process::id().to_string().as_bytes())?;
@@ -32,14 +38,48 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        // Somebody may have asked for it just now, which is what this comes to as well.
+        // It may have been asked for just now, which removes the file as well.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Asks whoever looks after the gate of a namespace to let go of it. False when nobody has offered to: it is to be had
-/// by itself, or not at all.
-pub fn ask_to_hand_over(store: &Store, netns: &Netns) -> io::Result<bool> {
+/// The way of another process to an offered gate.
+#[derive(Debug)]
+pub struct TakeOver {
+    end: Instant,
+    asked: bool,
+    last: bool,
+}
+
+impl TakeOver {
+    /// Begins now.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self {
+            end: Instant::now() + RELEASING,
+            asked: false,
+            last: false,
+        }
+    }
+
+    /// Whether to try once more after the gate was found busy. Asks for it, and waits, when it is offered.
+    pub async fn again(&mut self, store: &Store, netns: &Netns) -> bool {
+        if self.last || Instant::now() >= self.end {
+            return false;
+        }
+        self.asked = self.asked || ask(store, netns).unwrap_or(false);
+        if self.asked {
+            sleep(TRY_EVERY).await;
+        } else {
+            // It may have become free just now.
+            self.last = true;
+        }
+        true
+    }
+}
+
+/// Asks for the gate. False when nobody offers it.
+fn ask(store: &Store, netns: &Netns) -> io::Result<bool> {
     match fs::remove_file(path(store, netns)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -1,5 +1,5 @@
-//! What Prometheus is told of a namespace's gate. Read from the kernel and the report at each scrape, so that it is
-//! true whoever keeps the gate.
+//! Metrics of a namespace's gate. Read from the kernel and the report at each scrape, so that they are true whichever
+//! process keeps the gate.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl GateMetrics {
         }
     }
 
-    /// What is in the way of the gate being in force as it was asked for; nothing when it is.
+    /// Why the gate is not in force as requested; empty when it is.
     #[must_use]
     pub fn unready(&self) -> Vec<String> {
         let mut unready = match Gate::inspect(&self.store, &self.netns) {
@@ -41,7 +41,7 @@ impl GateMetrics {
             Err(error) => vec![error.to_string()],
         };
         let report = self.report();
-        unready.extend(report.waits);
+        unready.extend(report.pending);
         unready.extend(report.errors);
         unready
     }
@@ -69,7 +69,7 @@ impl Collector for GateMetrics {
         gauges(
             &mut encoder,
             "leaks",
-            "Leaks, by what has become of them",
+            "Leaks by state",
             vec![
                 leaks(LeakState::InForce, "in_force"),
                 leaks(LeakState::Waiting, "waiting"),
@@ -79,13 +79,13 @@ impl Collector for GateMetrics {
         gauges(
             &mut encoder,
             "errors",
-            "Why what was asked for last is not in force: how many reasons",
+            "Number of reasons why the last request is not in force",
             vec![(vec![], report.errors.len() as u64)],
         )?;
         counters(
             &mut encoder,
             "repairs",
-            "Times that something else's doing to gate, sysctls or routes was put right",
+            "Repairs of what something else did to gate, sysctls or routes",
             vec![(
                 vec![],
                 report.repairs.all().iter().map(|repair| repair.count).sum(),

@@ -1,20 +1,19 @@
-//! The node engine: what is (netlink, files) in, what shall be out to the gate.
+//! The node engine: keeps gates, routes and reply steering of network namespaces in line with leaks. Takes leaks as values
+//! of the core, and facts from netlink; must not know files, Kubernetes or pods.
 //!
-//! Level-triggered: every change leads to a look at everything, and a minimal difference is applied. No
-//! event is interpreted, so none can be missed or misread.
+//! Level-triggered: every change leads to a reconciliation of everything, which applies a minimal difference. No event is
+//! interpreted, so none can be missed or misread.
 
 mod admission;
 mod clashes;
 mod closings;
 mod engine;
 mod facts;
-mod files;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod hand_over;
 mod keeper;
 mod kernel;
-mod leftovers;
 mod metrics;
 mod probe;
 mod processes;
@@ -30,11 +29,9 @@ pub use clashes::port_clashes;
 pub use closings::{closings, why_open};
 pub use engine::{Engine, Outcome};
 pub use facts::{FactsError, Watcher};
-pub use files::LeakFiles;
-pub use hand_over::{Offer, ask_to_hand_over};
-pub use keeper::{KeepError, Keeper, Settings, Stir};
+pub use hand_over::{Offer, TakeOver};
+pub use keeper::{Event, KeepError, Keeper, Settings};
 pub use kernel::Change;
-pub use leftovers::collect_leftovers;
 pub use metrics::GateMetrics;
 pub use probe::{OpenEnd, ProbeError, probe};
 pub use repairs::{Repair, Repairs};

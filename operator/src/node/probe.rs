@@ -1,9 +1,10 @@
-//! Asks the kernel what decides one packet's fate. Asks only: what to make of the answers is `explain`'s.
+//! Asks the kernel for everything that decides one packet's fate. Only asks: `explain` judges the answers.
 
 use std::{collections::BTreeSet, io, net::IpAddr};
 
+use vrfgate_core::{LinkKind, Protocol};
 use vrfgate_ebpf::{
-    Error, Gate, L3mdevAccept, Netns, Protocol, SocketsInSight, Store, Unlisted,
+    Error, Gate, L3mdevAccept, Netns, SocketsInSight, Store, Unlisted,
     netlink::{self, links},
     sockets_in_sight,
 };
@@ -14,8 +15,7 @@ use super::{
     kernel::{FIB_MATCH, Filter, LOOKUP_TABLE, Lookup, routes, rules},
     processes,
 };
-use crate::explain::{Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RuleAction};
-use vrfgate_core::LinkKind;
+use crate::facts::{Answer, Facts, NoWay, PolicyRule, Question, Replies, RouteFact, RuleAction};
 
 mod answers;
 mod beyond;
@@ -34,10 +34,10 @@ pub enum ProbeError {
     /// Gate or sockets.
     #[error(transparent)]
     Gate(#[from] Error),
-    /// Without the sockets, nobody knows which of them a packet would reach.
+    /// Without the list of sockets, it isn't known which of them a packet would reach.
     #[error(transparent)]
     Unlisted(Unlisted),
-    /// What a running `vrfgate` wrote down.
+    /// The report of a running `vrfgate`.
     #[error("reading the report on {netns}: {cause}")]
     Report {
         /// The namespace.
@@ -151,7 +151,7 @@ pub async fn probe(store: &Store, netns: &Netns, question: &Question) -> Result<
     })
 }
 
-/// The VRF in place of the slave: so the kernel itself looks up, by the time it does.
+/// The VRF stands in place of the slave, as in the kernel's own look-up.
 fn arrival_of(question: &Question, vrf: u32) -> Lookup {
     Lookup {
         from: Some(question.from),
@@ -181,7 +181,7 @@ fn reply_to(question: &Question, vrf: Option<u32>, with_source: bool) -> Lookup 
         from: with_source.then_some(question.to.ip()),
         output: vrf,
         protocol: Some(question.protocol.number()),
-        // IPv6 tells the table unasked, and refuses to be asked.
+        // IPv6 always returns the table, and refuses to be asked for it.
         flags: if to.is_ipv4() { LOOKUP_TABLE } else { 0 },
         ..Lookup::of(to)
     }

@@ -1,8 +1,8 @@
-//! Which process has a socket: what `/proc` tells whoever may read it.
+//! Which process has a socket, by `/proc`.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::explain::Processes;
+use crate::facts::Processes;
 
 /// Names of the processes that hold sockets with these inodes. A process that ends meanwhile, or that may not
 /// be looked into, is left out.

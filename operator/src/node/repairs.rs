@@ -1,5 +1,5 @@
-//! What something else did to gate, sysctls or routes, and what was done about it: the last of it, for
-//! `vrfgate status`. A repair that is made again and again is one entry with a count.
+//! The latest repairs of gate, sysctls and routes, for `vrfgate status`. A repair that is made again and again is one entry
+//! with a count.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// How many different repairs are remembered. Enough for a week of one daemon's habits, and for one screen.
 const REMEMBERED: usize = 32;
 
-/// One thing that was found and put right.
+/// One repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Repair {
@@ -70,7 +70,7 @@ mod tests {
         for (second, what) in [(1, "sysctl"), (2, "route"), (3, "sysctl")] {
             repairs.note(what.into(), at(second));
         }
-        let told: Vec<_> = repairs
+        let listed: Vec<_> = repairs
             .all()
             .iter()
             .map(|repair| {
@@ -83,7 +83,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            listed,
             [("route", 1, at(2), at(2)), ("sysctl", 2, at(1), at(3))]
         );
     }

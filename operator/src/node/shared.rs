@@ -1,16 +1,17 @@
-//! TCP ports that are shared and must not be, in sentences: by whom, and what to do. Knows the loader's answer, and
-//! who has which socket.
+//! Sentences about TCP ports that are shared and must not be: by which processes, and what to do. Knows the loader's
+//! answer and the processes of sockets.
 
-use vrfgate_ebpf::{Error, Netns, SharedPort, kernel_release, shared_ports};
+use vrfgate_core::NodeFacts;
+use vrfgate_ebpf::{Error, Netns, SharedPort, shared_ports};
+use vrfgate_machine::kernel_release;
 
 use super::processes;
-use crate::explain::{Facts, Party};
-use vrfgate_core::NodeFacts;
+use crate::{facts::Party, some_of::some_of};
 
 /// Ports that are named; of a hundred, the first few are enough to begin with.
 const NAMED: usize = 20;
 
-/// Why a gate would not come now; none when it would.
+/// Why a gate could not be attached now; `None` when it could.
 pub fn would_wait(netns: &Netns, facts: &NodeFacts) -> Result<Option<String>, Error> {
     let shared = shared_ports(netns)?;
     Ok((!shared.is_empty()).then(|| why_it_waits(&shared, facts)))
@@ -28,7 +29,7 @@ pub(super) fn why_it_waits(shared: &[SharedPort], facts: &NodeFacts) -> String {
     )
 }
 
-/// That ports have come to be shared since the gate came.
+/// The warning about ports that came to be shared after the gate came.
 pub(super) fn came_later(shared: &[SharedPort], facts: &NodeFacts) -> Vec<String> {
     if shared.is_empty() {
         return Vec::new();
@@ -44,31 +45,20 @@ pub(super) fn came_later(shared: &[SharedPort], facts: &NodeFacts) -> Vec<String
 
 /// Who shares which port.
 fn named(shared: &[SharedPort], facts: &NodeFacts) -> String {
-    let facts = Facts {
-        node: facts.clone(),
-        ..Facts::default()
-    };
     let inodes = shared
         .iter()
         .flat_map(|shared| [shared.unbound.inode, shared.bound.inode])
-        // What waits for its end has no process.
+        // A socket that is closing has no process.
         .filter(|inode| *inode != 0);
     let processes = processes::of(&inodes.collect());
-    let mut ports: Vec<String> = shared
-        .iter()
-        .take(NAMED)
-        .map(|shared| {
-            let party = |socket| Party::new(socket, &facts, &processes);
-            format!(
-                "TCP port {} is shared by {} and {}",
-                shared.bound.port,
-                party(&shared.unbound),
-                party(&shared.bound)
-            )
-        })
-        .collect();
-    if let Some(more) = shared.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        ports.push(format!("and {more} more"));
-    }
-    ports.join("; ")
+    let ports = shared.iter().map(|shared| {
+        let party = |socket| Party::new(socket, facts, &processes);
+        format!(
+            "TCP port {} is shared by {} and {}",
+            shared.bound.port,
+            party(&shared.unbound),
+            party(&shared.bound)
+        )
+    });
+    some_of(&ports.collect::<Vec<_>>(), NAMED, "; ", "; ")
 }

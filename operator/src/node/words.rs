@@ -1,14 +1,14 @@
-//! What is found and done, in sentences for log and report.
+//! Findings and repairs, in sentences for log and report.
 
 use tracing::{error, info, warn};
-use vrfgate_ebpf::{Mended, OtherProgram, Unlisted};
+use vrfgate_ebpf::{OtherProgram, Repaired, Unlisted};
 
 use super::{LeakState, Reason, Report, RouteState, SteeringReport};
 
-/// What was done about something else's doing to the gate, a sentence for each thing.
-pub(super) fn mended(mended: Mended) -> Vec<String> {
-    match mended {
-        Mended::Sysctls { found, set } => {
+/// How the gate was repaired, a sentence for each repair.
+pub(super) fn repaired(repair: Repaired) -> Vec<String> {
+    match repair {
+        Repaired::Sysctls { found, set } => {
             let switches = [("tcp", found.tcp, set.tcp), ("udp", found.udp, set.udp)];
             let changed = switches.into_iter().filter_map(|(protocol, found, set)| {
                 let (found, set) = (u8::from(found?), u8::from(set?));
@@ -20,22 +20,22 @@ pub(super) fn mended(mended: Mended) -> Vec<String> {
             });
             changed.collect()
         }
-        Mended::Link => vec![
+        Repaired::Link => vec![
             "one of the gate's two links had been detached; put in a new pair (the other decided meanwhile)"
                 .into(),
         ],
-        Mended::Pins => {
+        Repaired::Pins => {
             vec!["the gate's pins had been removed; pinned the same program and maps again".into()]
         }
-        Mended::Tracker => vec![
+        Repaired::Tracker => vec![
             "the tracker of bound listeners had been removed; made a new one, and the gate asks it"
                 .into(),
         ],
-        Mended::Record => vec!["the gate's record had been removed; wrote it again".into()],
+        Repaired::Record => vec!["the gate's record had been removed; wrote it again".into()],
     }
 }
 
-/// That the policy rule of the local table is somewhere else now.
+/// The policy rule of the local table has moved.
 pub(super) fn local_rule_moved(family: &str, from: Option<u32>, to: Option<u32>) -> String {
     let place = |preference: Option<u32>| match preference {
         Some(preference) => format!("at preference {preference}"),
@@ -48,7 +48,7 @@ pub(super) fn local_rule_moved(family: &str, from: Option<u32>, to: Option<u32>)
     )
 }
 
-/// Who may override what the gate refuses.
+/// Programs that may override what the gate refuses.
 pub(super) fn overridden(others: &[OtherProgram]) -> Vec<String> {
     others
         .iter()
@@ -62,22 +62,22 @@ pub(super) fn overridden(others: &[OtherProgram]) -> Vec<String> {
         .collect()
 }
 
-/// What comes of sockets that can't be looked at.
+/// What follows from sockets that the kernel doesn't list.
 pub(super) fn unlisted(unlisted: Unlisted) -> String {
     format!(
         "{unlisted}; the gate refuses what is for sockets that were bound to a VRF before it came, unless a leak opens it"
     )
 }
 
-/// Logs what is in a report and was not in the last.
-pub(super) fn tell_news(last: &Report, report: &Report) {
+/// Logs what a report has and the last one has not.
+pub(super) fn log_changes(last: &Report, report: &Report) {
     for error in &report.errors {
         if !last.errors.contains(error) {
-            error!("not in force what was asked for: {error}");
+            error!("what was asked for is not in force: {error}");
         }
     }
-    if let Some(why) = &report.waits
-        && last.waits.as_ref() != Some(why)
+    if let Some(why) = &report.pending
+        && last.pending.as_ref() != Some(why)
     {
         warn!("the gate waits, and no leak is in force: {why}");
     }
@@ -93,9 +93,9 @@ pub(super) fn tell_news(last: &Report, report: &Report) {
         if leak.state == LeakState::InForce {
             info!("leak {} is in force in VRF {}", leak.name, leak.vrf);
         }
-        // Why the gate as a whole waits is told once.
-        let waits = leak.reason == Some(Reason::PortShared);
-        for note in leak.notes.iter().filter(|_| !waits) {
+        // Why the gate as a whole waits is logged once.
+        let pending = leak.reason == Some(Reason::PortShared);
+        for note in leak.notes.iter().filter(|_| !pending) {
             warn!("leak {} {note}", leak.name);
         }
     }
@@ -122,11 +122,11 @@ pub(super) fn tell_news(last: &Report, report: &Report) {
     if let Some(steering) = &report.steering
         && last.steering.as_ref() != Some(steering)
     {
-        tell_steering(steering);
+        log_steering(steering);
     }
 }
 
-fn tell_steering(steering: &SteeringReport) {
+fn log_steering(steering: &SteeringReport) {
     if let Some(reason) = &steering.refused {
         warn!("reply steering is not in force: {reason}");
     }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vrfgate_core::{
-    Endpoint, FleetNode, Leak, Link, LinkKind, LocalAddress, NodeFacts, Planner, ServiceKey,
+    Endpoint, FleetNode, Leak, Link, LinkKind, LocalAddress, NodeFacts, Opening, Planner,
+    PortRange, Protocol, ServiceKey,
 };
-use vrfgate_ebpf::{Gate, GateStatus, Opening, Protocol};
+use vrfgate_ebpf::{Gate, GateStatus};
 use vrfgate_operator::{
     api::{GateLeak, VrfLeak, parse_cluster, read_leaks},
     node::{Engine, Outcome, Reason},
@@ -71,7 +72,9 @@ fn ports_of(sandbox: &Sandbox, vrf: &str) -> BTreeSet<u16> {
         .find(|found| found.name == vrf)
         .unwrap();
     let opens = vrf.rules.into_iter().flat_map(|status| status.rule.opens);
-    opens.flat_map(|opening| opening.ports).collect()
+    opens
+        .flat_map(|opening| opening.ports.first()..=opening.ports.last())
+        .collect()
 }
 
 fn status(sandbox: &Sandbox) -> GateStatus {
@@ -365,10 +368,10 @@ fn a_service_with_ports_of_both_protocols_and_families_is_one_rule_and_stops_not
         ["blue/web", "older/p80", "older/p81", "younger/p443"]
     );
     let mut opens = status.vrfs[0].rules[0].rule.opens.clone();
-    opens.sort_by_key(|opening| (opening.protocol, *opening.ports.start()));
+    opens.sort_by_key(|opening| (opening.protocol, opening.ports.first()));
     let opening = |protocol, port: u16, addresses: &[&str]| Opening {
         protocol,
-        ports: port..=port,
+        ports: PortRange::single(port).unwrap(),
         addresses: addresses
             .iter()
             .map(|address| address.parse().unwrap())

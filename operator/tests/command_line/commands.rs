@@ -4,19 +4,20 @@ use std::{fs, process::Command};
 
 use nix::mount::{MntFlags, umount2};
 use vrfgate_ebpf::sk_lookup_programs;
+use vrfgate_sandbox::{Started, soon};
 
 use crate::sandbox::{Sandbox, leak};
 
 #[test]
 fn clear_collects_what_a_gate_of_a_namespace_that_is_gone_has_left() {
-    let sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
     sandbox.must("run", &["--once"]);
     let pin = sandbox.link_pin();
-    sandbox.ip_netns("del");
-    sandbox.ip_netns("add");
+    sandbox.lose_netns();
+    sandbox.make_netns();
     assert!(pin.exists());
-    sandbox.eventually("the leftovers are gone", |sandbox| {
+    soon("the leftovers are gone", || {
         sandbox.must("clear", &[]);
         !pin.exists()
     });
@@ -27,15 +28,15 @@ fn clear_collects_what_a_gate_of_a_namespace_that_is_gone_has_left() {
 fn clear_gives_back_the_former_sysctls_and_leaves_nothing_even_of_a_gate_not_in_force() {
     for broken in [false, true] {
         let sandbox = Sandbox::new();
-        sandbox.set_sysctls(false, true);
+        sandbox.set_sysctls([false, true]);
         sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
         sandbox.must("run", &["--once"]);
-        assert_eq!(sandbox.sysctls(), (Some(true), Some(true)));
+        assert_eq!(sandbox.sysctls(), [true, true]);
         if broken {
             fs::remove_file(sandbox.link_pin()).unwrap();
         }
         sandbox.must("clear", &[]);
-        assert_eq!(sandbox.sysctls(), (Some(false), Some(true)), "{broken}");
+        assert_eq!(sandbox.sysctls(), [false, true], "{broken}");
         assert!(sk_lookup_programs(&sandbox.netns()).unwrap().is_empty());
         for directory in ["run", "bpf/vrfgate"] {
             let left = fs::read_dir(sandbox.path(directory)).unwrap().count();
@@ -47,7 +48,7 @@ fn clear_gives_back_the_former_sysctls_and_leaves_nothing_even_of_a_gate_not_in_
 #[test]
 fn status_tells_the_sysctls_of_now_from_the_former_ones() {
     let sandbox = Sandbox::new();
-    sandbox.set_sysctls(false, true);
+    sandbox.set_sysctls([false, true]);
     assert!(sandbox.must("status", &[]).contains("there is no gate"));
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
     sandbox.must("run", &["--once"]);
@@ -79,7 +80,7 @@ fn doctor_fails_and_names_the_cure_when_something_is_missing() {
     let sandbox = Sandbox::new();
     assert!(sandbox.must("doctor", &[]).contains("there is no gate yet"));
     umount2(&sandbox.path("bpf"), MntFlags::empty()).unwrap();
-    let output = sandbox.command("doctor").output().unwrap();
+    let output = sandbox.command("doctor").finished().unwrap();
     assert!(!output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("MISSING  no BPF file system"), "{text}");
@@ -128,7 +129,7 @@ fn must_by(starter: &[&str], sandbox: &Sandbox, command: &str) -> String {
     if command == "run" {
         line.arg("--once");
     }
-    let output = line.output().unwrap();
+    let output = line.finished().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {said}{errors}");
@@ -145,7 +146,7 @@ fn doctor_says_what_leaks_would_do_and_fails_for_their_mistakes_alone() {
         let output = doctor
             .arg("-f")
             .arg(sandbox.path("leaks"))
-            .output()
+            .finished()
             .unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         (output.status.success(), said)
@@ -182,7 +183,7 @@ fn bits_that_no_mark_can_be_made_of_are_refused_by_the_name_of_the_flag() {
         let output = sandbox
             .command("run")
             .args(["--once", "--steer-mask", mask])
-            .output()
+            .finished()
             .unwrap();
         assert!(!output.status.success());
         let said = String::from_utf8(output.stderr).unwrap();
@@ -191,7 +192,7 @@ fn bits_that_no_mark_can_be_made_of_are_refused_by_the_name_of_the_flag() {
             "{said}"
         );
     }
-    assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 }
 
 #[test]
@@ -214,20 +215,20 @@ fn where_the_sysctls_cannot_be_written_as_in_containers_they_are_elsewhere() {
             .args(run.get_args())
             .arg("--once")
             .args(arguments)
-            .output()
+            .finished()
             .unwrap()
     };
     let refused = in_a_container(&[]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success(), "{said}");
     assert!(said.contains("Read-only file system"), "{said}");
-    assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 
     let done = in_a_container(&["--sysctls", &elsewhere.to_string_lossy()]);
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");
     // A leak without UDP services leaves that switch alone.
-    assert_eq!(sandbox.sysctls(), (Some(true), Some(false)));
+    assert_eq!(sandbox.sysctls(), [true, false]);
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn manual_pages_and_completions_know_every_command() {
     let sandbox = Sandbox::new();
     let vrfgate = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vrfgate"));
-        let output = command.args(arguments).output().unwrap();
+        let output = command.args(arguments).finished().unwrap();
         assert!(output.status.success(), "{arguments:?}");
         String::from_utf8(output.stdout).unwrap()
     };

@@ -3,11 +3,12 @@
 use std::{fs, path::Path, time::Duration};
 
 use tempfile::TempDir;
-use vrfgate_core::{Link, LinkKind, LocalAddress, NodeFacts};
-use vrfgate_ebpf::{Gate, Mode};
+use vrfgate_core::{Link, LinkKind, LocalAddress, NodeFacts, Posture};
+use vrfgate_ebpf::Gate;
 use vrfgate_operator::{
     api::read_leaks,
-    node::{Engine, LeakFiles, Watcher},
+    leak_files::LeakFiles,
+    node::{Engine, Watcher},
 };
 
 use crate::sandbox::{Sandbox, leak};
@@ -62,23 +63,23 @@ spec:
     let vrfs = status.unwrap().vrfs;
     let modes: Vec<_> = vrfs
         .iter()
-        .map(|vrf| (vrf.ifindex, vrf.name.as_str(), vrf.mode))
+        .map(|vrf| (vrf.ifindex, vrf.name.as_str(), vrf.posture))
         .collect();
     assert_eq!(
         modes,
         [
-            (7, "BLUE", Mode::Enforce),
-            (8, "RED", Mode::Audit),
-            (9, "OTHER", Mode::AsBefore)
+            (7, "BLUE", Posture::Enforced),
+            (8, "RED", Posture::Audited),
+            (9, "OTHER", Posture::AsBefore)
         ]
     );
     let web = &vrfs[0].rules[0].rule;
     assert_eq!(
-        (web.name.as_str(), &web.opens[0].ports),
-        ("blue/web", &(8000..=8080))
+        (web.name.as_str(), web.opens[0].ports.to_string().as_str()),
+        ("blue/web", "8000-8080")
     );
     assert_eq!(web.sources, ["10.0.0.0/8".parse().unwrap()]);
-    assert_eq!(vrfs[1].rules[0].rule.opens[0].ports, 53..=53);
+    assert_eq!(vrfs[1].rules[0].rule.opens[0].ports.to_string(), "53");
     assert!(vrfs[2].rules.is_empty());
 }
 

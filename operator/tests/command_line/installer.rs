@@ -12,6 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use vrfgate_sandbox::{Started, soon};
 
 use crate::{
     install::{KINDNET, Node, OURS},
@@ -21,7 +22,7 @@ use crate::{
 
 /// An agent on a node, and where it serves.
 struct Agent {
-    sandbox: Sandbox,
+    _sandbox: Sandbox,
     node: Node,
     address: SocketAddr,
     running: Running,
@@ -52,9 +53,9 @@ contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}]
             .arg("--cni-plugin")
             .arg(node.path("vrfgate-cni"))
             .stderr(Stdio::null());
-        let running = Running(command.spawn().unwrap());
+        let running = Running(command.started().unwrap());
         Self {
-            sandbox,
+            _sandbox: sandbox,
             node,
             address,
             running,
@@ -63,10 +64,6 @@ contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}]
 
     fn unready(&self) -> Option<String> {
         get(self.address, "/readyz")
-    }
-
-    fn eventually(&self, what: &str, mut happened: impl FnMut(&Self) -> bool) {
-        self.sandbox.eventually(what, |_| happened(self));
     }
 
     /// The entry is there and nothing is said against it, but for what needs an API server.
@@ -98,52 +95,48 @@ fn an_agent_waits_for_the_primary_plugin_and_puts_the_entry_back_that_it_has_los
     let node = Node::new();
     fs::remove_dir(node.path("net.d")).unwrap();
     let mut agent = Agent::start(node);
-    agent.eventually("it installs the plugin and waits for the list", |agent| {
+    soon("it installs the plugin and waits for the list", || {
         let unready = agent.unready().unwrap_or_default();
         agent.node.installed().exists() && unready.contains("net.d")
     });
     fs::create_dir(agent.node.path("net.d")).unwrap();
-    agent.eventually("it says which list it waits for", |agent| {
+    soon("it says which list it waits for", || {
         let unready = agent.unready().unwrap_or_default();
         unready.contains("is that of network kindnet") && unready.contains("HTTP/1.0 503")
     });
     agent.primary_writes(KINDNET);
-    agent.eventually("the entry comes with the list", Agent::is_content);
+    soon("the entry comes with the list", || agent.is_content());
     let first = agent.node.read("10-kindnet.conflist");
 
     agent.primary_writes(KINDNET);
-    agent.eventually(
-        "it comes back after the list was written anew",
-        Agent::is_content,
-    );
+    soon("it comes back after the list was written anew", || {
+        agent.is_content()
+    });
     agent.node.write("10-kindnet.conflist", "");
-    agent.eventually("half a list is told", |agent| {
+    soon("half a list is told", || {
         agent
             .unready()
             .unwrap_or_default()
             .contains("10-kindnet.conflist, which is no JSON")
     });
     agent.node.write("10-kindnet.conflist", KINDNET);
-    agent.eventually(
-        "it comes back after the list was written in place",
-        Agent::is_content,
-    );
+    soon("it comes back after the list was written in place", || {
+        agent.is_content()
+    });
     assert_eq!(agent.node.read("10-kindnet.conflist"), first);
     assert_eq!(agent.writes(), 3);
 
     fs::remove_file(agent.node.installed()).unwrap();
-    agent.eventually("so does the plugin", |agent| {
-        agent.node.installed().exists()
-    });
+    soon("so does the plugin", || agent.node.installed().exists());
     fs::write(agent.node.installed(), "#!/bin/sh\n").unwrap();
-    agent.eventually("another program in its place is told", |agent| {
+    soon("another program in its place is told", || {
         agent
             .unready()
             .unwrap_or_default()
             .contains("is another program")
     });
     fs::remove_file(agent.node.installed()).unwrap();
-    agent.eventually("it is content again", Agent::is_content);
+    soon("it is content again", || agent.is_content());
 
     // Nobody has said which DaemonSet it is of.
     let agent_id = Pid::from_raw(agent.running.0.id().try_into().unwrap());
@@ -158,7 +151,7 @@ fn an_agent_that_somebody_fights_says_so_and_does_not_loop() {
     let node = Node::new();
     node.write("10-kindnet.conflist", KINDNET);
     let agent = Agent::start(node);
-    agent.eventually("the entry is there", Agent::is_content);
+    soon("the entry is there", || agent.is_content());
     // Never while it looks away: it looks a tenth of a second after the last change.
     let end = Instant::now() + Duration::from_secs(10);
     let mut lost = 0;
@@ -216,7 +209,7 @@ fn flags_of_installing_that_make_no_sense_are_refused() {
             .command("agent")
             .args(["--node-name", "a"])
             .args(&arguments)
-            .output();
+            .finished();
         let output = output.unwrap();
         assert!(!output.status.success(), "{arguments:?}");
         let said = String::from_utf8(output.stderr).unwrap();

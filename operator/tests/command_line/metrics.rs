@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::Stdio,
 };
+use vrfgate_sandbox::{ReallyClosed, Started, soon};
 
 use crate::sandbox::{Running, Sandbox, leak};
 
@@ -18,6 +19,7 @@ pub fn get(address: SocketAddr, path: &str) -> Option<String> {
 
 /// Nobody listens there yet.
 pub fn free_address() -> SocketAddr {
+    let _closed = ReallyClosed;
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     free.local_addr().unwrap()
 }
@@ -29,8 +31,8 @@ fn run_serves_metrics_and_is_ready_while_what_was_asked_for_is_in_force() {
     let address = free_address();
     let mut command = sandbox.command("run");
     command.args(["--metrics-addr", &address.to_string()]);
-    let _running = Running(command.stderr(Stdio::null()).spawn().unwrap());
-    sandbox.eventually("it is ready", |_| {
+    let _running = Running(command.stderr(Stdio::null()).started().unwrap());
+    soon("it is ready", || {
         get(address, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
     });
 
@@ -46,12 +48,12 @@ fn run_serves_metrics_and_is_ready_while_what_was_asked_for_is_in_force() {
         );
     }
 
-    sandbox.set_sysctls(false, false);
-    sandbox.eventually("the repair counts", |_| {
+    sandbox.set_sysctls([false, false]);
+    soon("the repair counts", || {
         get(address, "/metrics").is_some_and(|text| text.contains("vrfgate_repairs_total 1\n"))
     });
     sandbox.write_leaks("blue.yaml", "kind: [");
-    sandbox.eventually("a mistake makes it unready, and is told", |_| {
+    soon("a mistake makes it unready, and is told", || {
         get(address, "/readyz").is_some_and(|answer| {
             answer.starts_with("HTTP/1.0 503") && answer.contains("blue.yaml")
         })

@@ -1,10 +1,6 @@
 //! Routes of ours among somebody else's, in a namespace without VRFs: a policy rule leads into the table in their place.
 
-use std::{
-    net::IpAddr,
-    process::{Command, Output},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use vrfgate_core::{NodeFacts, Prefix, RouteKey, WantedRoute, Way};
 use vrfgate_operator::node::{Refusal, RouteOutcome, Watcher};
@@ -16,6 +12,8 @@ struct Family {
     option: &'static str,
     address: &'static str,
     everything: &'static str,
+    /// The end of duplicate address detection is news, a second or two after the address is there.
+    nodad: &'static str,
 }
 
 const FAMILIES: [Family; 2] = [
@@ -23,11 +21,13 @@ const FAMILIES: [Family; 2] = [
         option: "-4",
         address: "192.0.2.1",
         everything: "192.0.2.0/24",
+        nodad: "",
     },
     Family {
         option: "-6",
         address: "2001:db8:a::1",
         everything: "2001:db8:a::/64",
+        nodad: "nodad",
     },
 ];
 
@@ -53,8 +53,8 @@ impl Scene {
             "link set lan up",
             "link set far up",
             &format!(
-                "{} address add {}/32 dev lan",
-                family.option, family.address
+                "{} address add {}/32 dev lan {}",
+                family.option, family.address, family.nodad
             ),
             &format!(
                 "{} rule add pref 10 to {} lookup 10",
@@ -80,12 +80,16 @@ impl Scene {
                 device: lan.ifindex,
             },
         }];
-        Self {
+        let mut scene = Self {
             sandbox,
             watcher,
             facts,
             wanted,
-        }
+        };
+        // The kernel reports a carrier up to a second late.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        scene.hears().await;
+        scene
     }
 
     async fn bring(&mut self) -> RouteOutcome {
@@ -107,16 +111,8 @@ impl Scene {
     }
 
     fn shown(&self, family: &Family) -> String {
-        let netns = self.sandbox.netns();
-        let output: Output = netns
-            .run(|| {
-                Command::new("ip")
-                    .args([family.option, "route", "show", "table", "10"])
-                    .output()
-            })
-            .unwrap()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        self.sandbox
+            .ip(&format!("{} route show table 10", family.option))
     }
 }
 

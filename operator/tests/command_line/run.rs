@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
 use vrfgate_ebpf::sk_lookup_programs;
 use vrfgate_operator::node::{Repair, Report};
+use vrfgate_sandbox::{Started, soon};
 
 use crate::sandbox::{Running, Sandbox, leak};
 
@@ -12,17 +13,17 @@ fn a_running_vrfgate_follows_devices_and_files_and_says_so_in_its_report() {
     let sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
     let _running = sandbox.run();
-    sandbox.eventually("the leak waits for its VRF", |sandbox| {
+    soon("the leak waits for its VRF", || {
         let leaks = sandbox.report().leaks;
         leaks.len() == 1 && leaks[0].notes == ["waits for VRF BLUE to be created"]
     });
     sandbox.ip("link add BLUE type veth peer name green");
-    sandbox.eventually("the new device is seen", |sandbox| {
+    soon("the new device is seen", || {
         sandbox.report().leaks[0].notes[0].ends_with("is no VRF")
     });
 
     sandbox.write_leaks("red.yaml", "kind: [");
-    sandbox.eventually("the mistake is reported", |sandbox| {
+    soon("the mistake is reported", || {
         sandbox
             .report()
             .errors
@@ -31,7 +32,7 @@ fn a_running_vrfgate_follows_devices_and_files_and_says_so_in_its_report() {
     });
     assert_eq!(sandbox.report().leaks.len(), 1, "the old leak is in force");
     sandbox.write_leaks("red.yaml", &leak("red", "RED", 22));
-    sandbox.eventually("the mended file is read", |sandbox| {
+    soon("the mended file is read", || {
         let Report {
             leaks,
             routes: _,
@@ -49,13 +50,13 @@ fn a_running_vrfgate_puts_a_gate_in_again_that_was_detached_by_force() {
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
     let running = sandbox.run();
     sandbox.detach_gate();
-    sandbox.eventually("a new gate", |sandbox| {
+    soon("a new gate", || {
         !sk_lookup_programs(&sandbox.netns()).unwrap().is_empty()
-            && sandbox.sysctls() == (Some(true), Some(false))
+            && sandbox.sysctls() == [true, false]
     });
     drop(running);
     sandbox.must("clear", &[]);
-    assert_eq!(sandbox.sysctls(), (Some(false), Some(false)));
+    assert_eq!(sandbox.sysctls(), [false, false]);
 }
 
 #[test]
@@ -66,9 +67,9 @@ fn what_something_else_did_and_what_was_done_about_it_is_told() {
     assert!(!sandbox.must("status", &[]).contains("REPAIRED"));
 
     for _ in 0..2 {
-        sandbox.set_sysctls(false, false);
-        sandbox.eventually("the sysctl is set again", |sandbox| {
-            sandbox.sysctls() == (Some(true), Some(false))
+        sandbox.set_sysctls([false, false]);
+        soon("the sysctl is set again", || {
+            sandbox.sysctls() == [true, false]
         });
     }
     fs::remove_dir_all(sandbox.path("bpf/vrfgate")).unwrap();
@@ -78,11 +79,11 @@ fn what_something_else_did_and_what_was_done_about_it_is_told() {
         repairs.all().iter().map(entry).collect()
     };
     // The gate is renewed as well: its program asks the tracker, which has its pins there, too.
-    sandbox.eventually("pins and tracker are there again", |sandbox| {
-        told(sandbox).len() == 3
+    soon("pins and tracker are there again", || {
+        told(&sandbox).len() == 3
     });
     sandbox.detach_gate();
-    sandbox.eventually("all is told", |sandbox| told(sandbox).len() == 4);
+    soon("all is told", || told(&sandbox).len() == 4);
     let repairs = told(&sandbox);
     for (words, count) in [
         ("net.ipv4.tcp_l3mdev_accept had been set to 0", 2),
@@ -111,14 +112,14 @@ fn what_something_else_did_and_what_was_done_about_it_is_told() {
 
 #[test]
 fn a_namespace_that_goes_away_ends_the_run_that_looks_after_it_and_leaves_nothing() {
-    let sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
     let mut running = sandbox.run();
 
-    sandbox.ip_netns("del");
+    sandbox.lose_netns();
 
     let mut ended = None;
-    sandbox.eventually("it ends", |_| {
+    soon("it ends", || {
         ended = running.0.try_wait().unwrap();
         ended.is_some()
     });
@@ -127,31 +128,29 @@ fn a_namespace_that_goes_away_ends_the_run_that_looks_after_it_and_leaves_nothin
         let left = fs::read_dir(sandbox.path(directory)).unwrap().count();
         assert_eq!(left, 0, "{directory}");
     }
-    sandbox.ip_netns("add");
 }
 
 #[test]
 fn a_namespace_that_loses_its_name_and_lives_on_keeps_its_gate() {
-    let sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new();
     sandbox.write_leaks("blue.yaml", &leak("blue", "BLUE", 22));
     let mut running = sandbox.run();
     let netns = sandbox.netns();
     let pin = sandbox.link_pin();
     let inhabitant = Command::new("ip")
-        .args(["netns", "exec", &sandbox.name, "sleep", "infinity"])
-        .spawn();
+        .args(["netns", "exec", sandbox.name(), "sleep", "infinity"])
+        .started();
     let inhabitant = Running(inhabitant.unwrap());
-    sandbox.eventually("somebody moves in", |_| {
+    soon("somebody moves in", || {
         let path = format!("/proc/{}/ns/net", inhabitant.0.id());
         fs::metadata(path).is_ok_and(|place| place.ino() == u64::from(netns.id().0))
     });
 
-    sandbox.ip_netns("del");
+    sandbox.lose_netns();
 
-    sandbox.eventually("it ends", |_| running.0.try_wait().unwrap().is_some());
+    soon("it ends", || running.0.try_wait().unwrap().is_some());
     assert!(pin.exists());
     assert_eq!(sk_lookup_programs(&netns).unwrap().len(), 2);
-    sandbox.ip_netns("add");
 }
 
 #[test]
@@ -162,5 +161,5 @@ fn a_gate_whose_link_is_gone_is_put_in_again_by_the_next_run() {
     fs::remove_file(sandbox.link_pin()).unwrap();
     sandbox.must("run", &["--once"]);
     assert_eq!(sk_lookup_programs(&sandbox.netns()).unwrap().len(), 2);
-    assert_eq!(sandbox.sysctls(), (Some(true), Some(false)));
+    assert_eq!(sandbox.sysctls(), [true, false]);
 }

@@ -7,9 +7,10 @@ use std::{
     process::{Command, Output},
 };
 
-use serde_json::json;
-use vrfgate_cni::{Attachment, Attachments, Key, NetnsPlace};
+use vrfgate_cni::{Attachments, place_of};
+use vrfgate_core::{Attachment, Key};
 use vrfgate_ebpf::{Gate, sk_lookup_programs};
+use vrfgate_sandbox::{Started, soon};
 
 use crate::sandbox::{Sandbox, leak};
 
@@ -30,7 +31,7 @@ impl Sandbox {
         if command == "run" {
             line.arg("--once");
         }
-        line.output().unwrap()
+        line.finished().unwrap()
     }
 
     fn with_files(&self, most: u32, command: &str) -> Output {
@@ -47,7 +48,7 @@ impl Sandbox {
         let status = Gate::inspect(&self.store(), &self.netns());
         assert!(matches!(status, Ok(Some(_))), "{when}: {status:?}");
         assert_eq!(self.programs(), PROGRAMS, "{when}");
-        assert_eq!(self.sysctls(), (Some(true), Some(false)), "{when}");
+        assert_eq!(self.sysctls(), [true, false], "{when}");
     }
 }
 
@@ -66,7 +67,7 @@ fn files_in(sandbox: &Sandbox, directory: &str) -> Vec<String> {
 fn record_of(sandbox: &Sandbox) -> (Attachments, Key) {
     let attachments = Attachments::of(&sandbox.store());
     let netns = sandbox.netns();
-    let path = format!("/run/netns/{}", sandbox.name);
+    let path = format!("/run/netns/{}", sandbox.name());
     let key = Key {
         network: "blue".into(),
         container_id: "c1".into(),
@@ -74,10 +75,10 @@ fn record_of(sandbox: &Sandbox) -> (Attachments, Key) {
     };
     let attachment = Attachment {
         key: key.clone(),
-        netns: NetnsPlace::of(&netns, path.as_ref()).unwrap(),
+        netns: place_of(&netns, path.as_ref()).unwrap(),
         pod: None,
         vrf: None,
-        services: serde_json::from_value(json!([])).unwrap(),
+        services: Vec::new(),
         addresses: Vec::new(),
     };
     attachments.write(&attachment).unwrap();
@@ -110,8 +111,8 @@ fn with_however_few_files_a_gate_is_put_in_or_nothing_is_left_of_it() {
             sandbox.assert_in_force(&when);
         } else {
             failed += 1;
-            assert_eq!(sandbox.sysctls(), (Some(false), Some(false)), "{when}");
-            sandbox.eventually(&when, |sandbox| sandbox.programs() == 0);
+            assert_eq!(sandbox.sysctls(), [false, false], "{when}");
+            soon(&when, || sandbox.programs() == 0);
             let mut pins = files_in(&sandbox, "bpf/vrfgate");
             // Maps that nothing uses yet, where even removing them takes more than there is: the next one does.
             pins.retain(|name| !name.starts_with("tracker-"));
@@ -124,7 +125,7 @@ fn with_however_few_files_a_gate_is_put_in_or_nothing_is_left_of_it() {
             sandbox.assert_in_force(&when);
         }
         sandbox.must("clear", &[]);
-        assert_eq!(sandbox.sysctls(), (Some(false), Some(false)), "{when}");
+        assert_eq!(sandbox.sysctls(), [false, false], "{when}");
     }
     assert!((10..ENOUGH - 10).contains(&failed), "{failed} failed");
 }
@@ -140,11 +141,11 @@ fn with_however_few_files_a_gate_that_is_taken_away_never_leaves_the_door_open()
         let when = format!("with {most} files: {}", said(&output));
         if !output.status.success() {
             failed += 1;
-            let (tcp, _) = sandbox.sysctls();
-            assert!(tcp == Some(false) || sandbox.programs() > 0, "{when}");
+            let [tcp, _] = sandbox.sysctls();
+            assert!(!tcp || sandbox.programs() > 0, "{when}");
             sandbox.must("clear", &[]);
         }
-        assert_eq!(sandbox.sysctls(), (Some(false), Some(false)), "{when}");
+        assert_eq!(sandbox.sysctls(), [false, false], "{when}");
         assert_eq!(files_in(&sandbox, "run"), [""; 0], "{when}");
     }
     assert!((10..ENOUGH - 10).contains(&failed), "{failed} failed");

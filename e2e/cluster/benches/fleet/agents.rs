@@ -28,8 +28,8 @@ pub struct Agents {
 /// What all of them have seen and done.
 #[derive(Default)]
 struct Seen {
-    /// When an agent first saw an edition of a leak.
-    editions: Mutex<HashMap<(String, i64), Vec<Instant>>>,
+    /// When an agent first saw a generation of a leak.
+    generations: Mutex<HashMap<(String, i64), Vec<Instant>>>,
     reports: AtomicU64,
 }
 
@@ -51,11 +51,11 @@ impl Agents {
         self.seen.reports.load(Ordering::Relaxed)
     }
 
-    /// When agents first saw an edition of a leak.
-    pub fn saw(&self, leak: &str, edition: i64) -> Vec<Instant> {
-        let editions = &self.seen.editions;
-        let editions = editions.lock().unwrap_or_else(PoisonError::into_inner);
-        let saw = editions.get(&(leak.to_owned(), edition));
+    /// When agents first saw a generation of a leak.
+    pub fn saw(&self, leak: &str, generation: i64) -> Vec<Instant> {
+        let generations = &self.seen.generations;
+        let generations = generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let saw = generations.get(&(leak.to_owned(), generation));
         saw.cloned().unwrap_or_default()
     }
 }
@@ -80,14 +80,14 @@ async fn agent(client: Client, node: String, seen: Arc<Seen>) {
             .collect();
         {
             let now = Instant::now();
-            let editions = &seen.editions;
-            let mut editions = editions.lock().unwrap_or_else(PoisonError::into_inner);
-            for (leak, edition) in leaks
+            let generations = &seen.generations;
+            let mut generations = generations.lock().unwrap_or_else(PoisonError::into_inner);
+            for (leak, generation) in leaks
                 .iter()
-                .filter(|(leak, edition)| known.get(*leak) != Some(edition))
+                .filter(|(leak, generation)| known.get(*leak) != Some(generation))
             {
-                editions
-                    .entry((leak.clone(), *edition))
+                generations
+                    .entry((leak.clone(), *generation))
                     .or_default()
                     .push(now);
             }

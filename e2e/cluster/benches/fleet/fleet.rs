@@ -1,4 +1,4 @@
-//! Nodes and leaks, and what is done to them.
+//! Nodes and leaks, and changes of them.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 /// Between edits, so that no two are seen together.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What is changed.
+/// The change.
 #[derive(Clone, Copy, Debug)]
 pub enum Edit {
     /// A port, of a leak that every node holds.
@@ -59,7 +59,7 @@ pub struct Fleet {
     leaks: Api<VrfLeak>,
     names: Vec<String>,
     nodes: Vec<String>,
-    /// The edition that is in force everywhere, by leak.
+    /// The generation that is in force everywhere, by leak.
     ready: watch::Receiver<HashMap<String, i64>>,
 }
 
@@ -109,7 +109,7 @@ impl Fleet {
             };
             let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
             let edited = self.leaks.patch(name, &parameters, &patch).await?;
-            let edition = edited.metadata.generation.unwrap_or_default();
+            let generation = edited.metadata.generation.unwrap_or_default();
             if matches!(edit, Edit::Nowhere) {
                 // What must not happen has time to.
                 sleep(PAUSE * 3).await;
@@ -117,13 +117,13 @@ impl Fleet {
                 continue;
             }
             let mut ready = self.ready.clone();
-            let in_force = ready.wait_for(|ready| ready.get(name) == Some(&edition));
+            let in_force = ready.wait_for(|ready| ready.get(name) == Some(&generation));
             tokio::time::timeout(PATIENCE, in_force).await??;
             phase.ready.push(began.elapsed());
-            let saw = agents.saw(name, edition);
+            let saw = agents.saw(name, generation);
             ensure!(
                 !saw.is_empty(),
-                "no node was told of edition {edition} of {name}"
+                "no node was told of generation {generation} of {name}"
             );
             let told = saw.iter().map(|at| at.saturating_duration_since(began));
             phase.told.extend(told);
@@ -153,7 +153,7 @@ where
         .await
 }
 
-/// Follows which edition of each leak is in force everywhere.
+/// Follows which generation of each leak is in force everywhere.
 fn follow(leaks: Api<VrfLeak>) -> watch::Receiver<HashMap<String, i64>> {
     let (tell, ready) = watch::channel(HashMap::new());
     tokio::spawn(async move {
@@ -165,9 +165,9 @@ fn follow(leaks: Api<VrfLeak>) -> watch::Receiver<HashMap<String, i64>> {
             let mut conditions = status.conditions.iter();
             let in_force = conditions
                 .find(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if let Some(edition) = in_force.and_then(|condition| condition.observed_generation) {
+            if let Some(generation) = in_force.and_then(|condition| condition.observed_generation) {
                 tell.send_modify(|ready| {
-                    ready.insert(leak.name_any(), edition);
+                    ready.insert(leak.name_any(), generation);
                 });
             }
         }

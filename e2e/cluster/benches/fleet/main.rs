@@ -1,5 +1,5 @@
 //! What a fleet costs: `NODES` nodes and `LEAKS` leaks with a real API server, one controller, and agents that
-//! write the status of their node as real ones do, but have no kernel to look after.
+//! write the status of their node as real ones do, but have no kernel.
 //!
 //! Prints a table and writes `target/bench/fleet.json`. Everything runs on one machine, API server and agents
 //! included, so times are those of a machine that is busy with all of it.
@@ -27,7 +27,7 @@ use crate::{
 /// Where vrfgate runs.
 const NAMESPACE: &str = "vrfgate-system";
 
-/// How long to look at a fleet in which nothing happens.
+/// How long to watch a fleet in which nothing happens.
 const IDLE: Duration = Duration::from_secs(30);
 
 fn main() -> anyhow::Result<()> {

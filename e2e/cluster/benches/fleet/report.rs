@@ -17,7 +17,7 @@ pub struct Phase {
     pub edits: usize,
     /// From an edit until its leak was in force everywhere.
     pub ready: Vec<Duration>,
-    /// From an edit until a node was told.
+    /// From an edit until the object reached a node.
     pub told: Vec<Duration>,
     pub used: Usage,
     /// Statuses that agents wrote.

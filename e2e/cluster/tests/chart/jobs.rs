@@ -175,7 +175,7 @@ async fn withdraw_names_the_nodes_that_have_not_let_go_and_ends_nothing_else(sui
         let gate = kit.gates.get(node).await.unwrap();
         report(&kit.gates, &gate, NodeLeakState::InForce, &[]).await;
     }
-    // One node lets go.
+    // One node releases it.
     let first = run(suite, withdraw);
     let lets_go = async {
         kit.gate_becomes("here", &[]).await;
@@ -187,7 +187,7 @@ async fn withdraw_names_the_nodes_that_have_not_let_go_and_ends_nothing_else(sui
     let last_line = said(&first).trim_end().lines().last().unwrap().to_owned();
     assert!(
         last_line.contains("after 3s")
-            && last_line.contains("blue (nodes that have not let go: unreachable)")
+            && last_line.contains("blue (nodes that have not released them: unreachable)")
             && last_line.contains("delete its Node"),
         "{last_line}"
     );
@@ -278,8 +278,11 @@ async fn check_nodes_fails_until_every_node_has_put_its_edition_into_force(suite
     let output = run(suite, check).await;
     let says = said(&output);
     assert_eq!(output.status.code(), Some(1), "{says}");
-    assert!(says.contains("agent has said nothing yet: two"), "{says}");
-    assert!(says.contains("put their edition into force: 1"), "{says}");
+    assert!(says.contains("agent has not reported yet: two"), "{says}");
+    assert!(
+        says.contains("put their generation into force: 1"),
+        "{says}"
+    );
 
     let gate = kit.gates.get("two").await.unwrap();
     report(&kit.gates, &gate, NodeLeakState::Failed, &["no such thing"]).await;
@@ -292,15 +295,18 @@ async fn check_nodes_fails_until_every_node_has_put_its_edition_into_force(suite
     );
     assert!(says.contains("VrfLeak blue: Failed: "), "{says}");
 
-    // A VRF that is yet to come is nobody's fault.
+    // A VRF that doesn't exist yet is no failure.
     report(&kit.gates, &gate, NodeLeakState::Waiting, &[]).await;
     kit.condition_becomes("blue", "Ready", "Waiting").await;
     let output = run(suite, check).await;
     let says = said(&output);
     assert!(output.status.success(), "{says}");
-    assert!(says.contains("put their edition into force: 2"), "{says}");
+    assert!(
+        says.contains("put their generation into force: 2"),
+        "{says}"
+    );
 
-    // A newer edition that nobody has told of.
+    // A newer generation that no agent has reported.
     merge(&kit.leaks, "blue", json!({"spec": {"mode": "Audit"}})).await;
     controller.looks_again().await;
     eventually("a newer edition", async || match kit.gate("two").await {
@@ -311,7 +317,7 @@ async fn check_nodes_fails_until_every_node_has_put_its_edition_into_force(suite
     let output = run(suite, check).await;
     let says = said(&output);
     assert!(
-        !output.status.success() && says.contains("newest edition: one, two"),
+        !output.status.success() && says.contains("newest generation: one, two"),
         "{says}"
     );
 }

@@ -89,7 +89,7 @@ async fn helm_installs_upgrades_and_uninstalls_and_leaks_stay_unless_asked(_: &S
     let leak = VrfLeak::new("blue", spec);
     leaks.create(&PostParams::default(), &leak).await.unwrap();
 
-    // An upgrade brings a CRD along that somebody, or an older chart, had otherwise.
+    // An upgrade replaces a CRD of an older chart, or one that somebody has changed.
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let older =
         kube::api::Patch::Merge(serde_json::json!({"spec": {"names": {"shortNames": ["older"]}}}));

@@ -1,4 +1,4 @@
-//! What is in the chart that is made of something else, or speaks of something else: both are the same.
+//! Parts of the chart that are made from other files, or that name parts of them: both agree.
 
 use std::{collections::BTreeSet, env, fs, process::Command};
 

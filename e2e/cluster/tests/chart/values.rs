@@ -171,11 +171,11 @@ async fn every_value_does_something_and_what_it_makes_is_valid_to_a_real_api_ser
         if after == before {
             wrong.push(format!("{setting} changes nothing"));
         }
-        // What is as it was is as valid as it was.
+        // Unchanged objects are as valid as before.
         let new = after
             .iter()
             .filter(|(id, object)| default.get(*id) != Some(object));
-        // The selectors of what is in force can't be changed; another release has other names.
+        // Selectors of existing objects can't be changed; another release has other names.
         let new = new.filter(|(id, _)| {
             !setting.starts_with("nameOverride") || !(id.starts_with("Da") || id.starts_with("De"))
         });

@@ -1,8 +1,10 @@
 //! The data plane against a model: random rules, random listeners, random packets, one answer.
 //!
 //! The rules go to the kernel by the program that users run. What must become of packets is said by an oracle
-//! ([`oracle`]) that shares nothing with it: neither the reading of leaks nor the idea of the namespace.
+//! ([`oracle`]) that shares nothing with it: neither the reading of leaks nor the idea of the namespace. The decision of
+//! `vrfgate-core` is compared with the oracle, too ([`decision`]), so that none of the three can differ from the others.
 
+mod decision;
 mod listeners;
 mod oracle;
 mod packets;
@@ -86,6 +88,14 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
             world.put_local_table_last();
         }
         let plan = Plan::random(&mut random, order);
+        let differing = decision::differing(&plan);
+        assert!(
+            differing.is_empty(),
+            "VRFGATE_LAB_SEED={seed}, rule set {round}, {order:?}: core differs on {} of {PACKETS} packets:\n{}\n{}",
+            differing.len(),
+            differing.join("\n"),
+            plan.rules,
+        );
         let servers = set_up(&mut random, &world, &vrfgate, &plan, round);
         let wrong = wrong(&world, &servers, &plan);
         assert!(

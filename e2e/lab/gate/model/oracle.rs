@@ -32,14 +32,24 @@ pub fn foretell(rules: &Rules, listeners: &[Listener], packet: &Packet) -> Optio
     })
 }
 
+/// Place of the listener that the kernel prefers for a packet that the gate lets through.
+pub fn kernels_choice(listeners: &[Listener], packet: &Packet) -> Result<Option<usize>, ByOrder> {
+    preferred(listeners, &matching(listeners, packet))
+}
+
+/// Places of the listeners that could have the packet.
+fn matching(listeners: &[Listener], packet: &Packet) -> Vec<usize> {
+    (0..listeners.len())
+        .filter(|place| hears(&listeners[*place], packet))
+        .collect()
+}
+
 fn fate(
     rules: &Rules,
     listeners: &[Listener],
     packet: &Packet,
 ) -> Result<(Option<usize>, Vec<Tag>), ByOrder> {
-    let matching: Vec<usize> = (0..listeners.len())
-        .filter(|place| hears(&listeners[*place], packet))
-        .collect();
+    let matching = matching(listeners, packet);
     let is_unbound = |place: &usize| listeners[*place].bound == Bound::Nothing;
     let is_on_slave = |place: &usize| matches!(listeners[*place].bound, Bound::Slave(_));
     let Some(Way { vrf, .. }) = packet.way() else {
@@ -50,8 +60,8 @@ fn fate(
         return Ok((preferred(listeners, &matching)?, tags));
     }
     // "VRF-bound listeners go on as before." "A wildcard listener bound to the VRF is refused on an address that an
-    // unbound socket holds on the same port, because the kernel would give that one the packet; so is one bound to a
-    // slave where any unbound socket has the port." (README)
+    // unbound socket holds on the same port, because the kernel would give the packet to the unbound one. So is a listener
+    // bound to a slave where an unbound socket could have the packet: one on that address, or on all." (docs/limits.md)
     let winner = preferred(listeners, &matching);
     if matching.iter().any(is_unbound) && matching.iter().any(is_on_slave) {
         tags.push(match winner {
@@ -131,8 +141,8 @@ fn hears(listener: &Listener, packet: &Packet) -> bool {
         }
 }
 
-/// Two listeners could have a packet, and which of them gets it is a matter of who came first.
-struct ByOrder;
+/// Two listeners could have a packet, and the order in which they came decides.
+pub struct ByOrder;
 
 /// The one of several listeners that the kernel prefers: one on the very address to a wildcard, whatever they are bound
 /// to.
@@ -149,7 +159,7 @@ fn preferred(listeners: &[Listener], matching: &[usize]) -> Result<Option<usize>
     Ok(None)
 }
 
-/// Whether the kernel tells the client of a closed port: it doesn't tell one on a slave of a closed UDP port of IPv4.
+/// Whether the client learns of a closed port: a client on a slave doesn't learn of a closed IPv4 UDP port.
 fn is_told_of_refusals(packet: &Packet) -> bool {
     let on_slave = matches!(packet.client, Client::OnSlave(_));
     !(on_slave && packet.protocol == Protocol::Udp && packet.to.address.is_ipv4())

@@ -23,7 +23,7 @@ pub struct Packet {
     pub port: u16,
 }
 
-/// Who sends it. VRFs and slaves are told by their places in [`VRFS`] and [`SLAVES`].
+/// The sender. VRFs and slaves are given by their places in [`VRFS`] and [`SLAVES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// A machine behind a slave.
@@ -121,7 +121,7 @@ impl Packet {
                 own.find(|own| own.is_ipv4() == self.to.address.is_ipv4())
                     .unwrap_or(self.to.address)
             }
-            // Who talks to an own address does so from that very address.
+            // A packet to an own address comes from that very address.
             _ => self.to.address,
         }
     }

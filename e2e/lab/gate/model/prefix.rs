@@ -19,7 +19,7 @@ pub struct Prefix {
 }
 
 /// What only a prefix that lies among them opens: "Loopback and link-local addresses are opened only by a prefix that
-/// lies wholly among them, never by `0.0.0.0/0`" (README).
+/// lies wholly among them, never by `0.0.0.0/0`" (docs/one-machine.md).
 const NEVER_BY_THE_WAY: [&str; 4] = ["127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10"];
 
 impl Prefix {

@@ -143,7 +143,7 @@ impl Policy {
             let protocol = [Protocol::Tcp, Protocol::Udp][number % 2];
             let mut service = Service::random(random, protocol, number / 2 % 2, &policy.routes);
             if number == 0 {
-                // What is seldom met otherwise, because it has to be listed on purpose.
+                // Otherwise rare, because it has to be listed on purpose.
                 service.addresses = ON_PURPOSE.map(Prefix::new).into();
                 service.by_routes = false;
                 service.sources.clear();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use vrfgate_e2e::Outcome;
+use vrfgate_e2e::{Outcome, ReallyClosed};
 
 use super::{
     Protocol,
@@ -23,7 +23,7 @@ use super::{
 const BACKLOG: i32 = 512;
 
 /// The sockets of all listeners, in their order.
-pub struct Servers(pub Vec<Socket>);
+pub struct Servers(pub Vec<Socket>, ReallyClosed);
 
 impl Servers {
     pub fn open(world: &World, listeners: &[Listener]) -> Self {
@@ -33,7 +33,7 @@ impl Servers {
             };
             listeners.iter().map(open).collect()
         });
-        Self(sockets)
+        Self(sockets, ReallyClosed)
     }
 }
 

@@ -24,7 +24,7 @@ macro_rules! tags {
 }
 
 tags! {
-    /// Nobody asks the gate for leave.
+    /// The gate isn't asked.
     PastVrfs,
     // Why a packet that comes through a VRF is let in, or isn't.
     ByRule,

@@ -175,7 +175,7 @@ impl Batch<'_> {
         }
     }
 
-    /// A client's socket has something to tell.
+    /// A client's socket is ready.
     fn go_on(&mut self, place: usize) {
         let attempt = &mut self.attempts[place];
         match attempt.socket.take_error() {
@@ -200,13 +200,13 @@ impl Batch<'_> {
         }
     }
 
-    /// A listener has got something: it says who it is, or notes which datagram it was.
+    /// A listener has received something: it answers with its name, or notes which datagram it was.
     fn serve(&mut self, listener: usize) {
         let socket = &self.servers.0[listener];
         if self.listeners[listener].protocol == Protocol::Tcp {
             if let Ok((socket, _)) = socket.accept() {
                 let mut stream: TcpStream = socket.into();
-                // A client that has gone has been told something else.
+                // A client that has gone has got another answer.
                 let _ = stream.write_all(listener.to_string().as_bytes());
                 self.accepted.push(stream);
             }

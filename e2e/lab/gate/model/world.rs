@@ -40,7 +40,7 @@ const fn first(name: &'static str, vrf: usize) -> Slave {
     }
 }
 
-/// BLUE has two: a socket that is bound to one is deaf to the other.
+/// BLUE has two: a socket that is bound to one doesn't hear the other.
 pub const SLAVES: [Slave; 5] = [
     first("blue1", 0),
     first("red1", 1),
@@ -187,13 +187,17 @@ pub fn slaves_of(vrf: usize) -> impl Iterator<Item = usize> {
     (0..SLAVES.len()).filter(move |slave| SLAVES[*slave].vrf == vrf)
 }
 
-/// Whether an address is one that a service of a VRF may open: of the main domain, by itself or as part of a prefix, or
-/// on a device of the VRF.
-pub fn is_for(vrf: usize, wanted: IpAddr) -> bool {
+/// The addresses that a service of a VRF may open: of the main domain, by itself or as part of a prefix, or on a device
+/// of the VRF.
+pub fn addresses_for(vrf: usize) -> impl Iterator<Item = IpAddr> {
     let main = MAIN_ADDRESSES.iter().chain(&WHOLE_ADDRESSES);
-    let mut main = main.chain(&LOOPBACK).map(|written| address(written));
-    main.any(|address| address == wanted)
-        || slaves_of(vrf).any(|slave| SLAVES[slave].addresses().any(|own| own == wanted))
+    let main = main.chain(&LOOPBACK).map(|written| address(written));
+    main.chain(slaves_of(vrf).flat_map(|slave| SLAVES[slave].addresses()))
+}
+
+/// Whether an address is among [`addresses_for`] a VRF.
+pub fn is_for(vrf: usize, wanted: IpAddr) -> bool {
+    addresses_for(vrf).any(|address| address == wanted)
 }
 
 /// Addresses without their lengths.

@@ -2,16 +2,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt,
     net::IpAddr,
     num::NonZeroU16,
     sync::Arc,
 };
 
-use super::{FleetLeak, FleetPod, PlannedPod, Reference, pods::plan_pods};
-use crate::{Leak, LeakName, PortRange, Prefix, Protocol, Service, SetError, first_conflict};
+use super::{
+    Conflict, FleetLeak, FleetPod, PlacedLeak, PlannedPod, Reference, ServiceKey,
+    placed::conflicts,
+    pods::{PodPlan, plan_pods},
+};
+use crate::{Leak, PortRange, Prefix, Protocol, Service, SetError};
 
-/// The label by which the kubelet says what runs on a node.
+/// The label by which the kubelet reports the operating system of a node.
 const OS_LABEL: &str = "kubernetes.io/os";
 
 /// A node of the cluster.
@@ -23,22 +26,6 @@ pub struct FleetNode {
     pub labels: BTreeMap<String, String>,
     /// Its addresses inside the cluster: those that a hostNetwork pod has.
     pub addresses: BTreeSet<IpAddr>,
-}
-
-/// Which Kubernetes Service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceKey {
-    /// Its Kubernetes namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-/// `web/frontend`
-impl fmt::Display for ServiceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
 }
 
 /// A port of a pod that serves a Service.
@@ -69,28 +56,7 @@ pub struct NodePlan {
     pub conflicts: Vec<Conflict>,
 }
 
-/// A leak on a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedLeak {
-    /// The leak, with its references resolved. The same one for all nodes that it means the same for.
-    pub leak: Arc<Leak>,
-    /// Number of the object's edition.
-    pub generation: i64,
-}
-
-/// Two leaks that can't both be in force on a node; the earlier one is. Or two services of one leak, of which the
-/// earlier one is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// In force.
-    pub earlier: LeakName,
-    /// Left out.
-    pub later: LeakName,
-    /// Why.
-    pub error: SetError,
-}
-
-/// Says of each node of a cluster what it has to put into force.
+/// Makes the plan of each node of a cluster.
 #[derive(Debug)]
 pub struct Planner<'a> {
     leaks: &'a [FleetLeak],
@@ -154,30 +120,24 @@ fn plan_node(
             plan.conflicts.extend(conflicts);
         }
     }
-    plan_pods(&mut plan, pods, &for_pods);
+    let PodPlan {
+        pods,
+        leaks,
+        conflicts,
+    } = plan_pods(pods, &for_pods);
+    plan.pods = pods;
+    plan.pod_leaks = leaks;
+    plan.conflicts.extend(conflicts);
     plan
 }
 
-/// Nodes that don't say what they run are taken for what this is made for.
+/// A node without the label is taken for a Linux node.
 fn applies(leak: &FleetLeak, node: &FleetNode) -> bool {
     let linux = node.labels.get(OS_LABEL).is_none_or(|os| os == "linux");
     linux && leak.nodes.matches(&node.labels)
 }
 
-/// What keeps a leak from being in force beside each of those that are.
-pub(super) fn conflicts<'a>(placed: impl Iterator<Item = &'a Leak>, later: &Leak) -> Vec<Conflict> {
-    placed
-        .filter_map(|earlier| {
-            Some(Conflict {
-                earlier: earlier.name.clone(),
-                later: later.name.clone(),
-                error: first_conflict(earlier, later)?,
-            })
-        })
-        .collect()
-}
-
-/// The leak with what its references lead to, and what they lead to that the leak opens to other clients already.
+/// The leak with its references resolved; and the endpoints that the leak already opens to other clients.
 fn resolve(
     leak: &FleetLeak,
     node: &FleetNode,

@@ -2,23 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{FleetLeak, NodePlan, PlacedLeak, Selector, plan::conflicts};
+use super::{Conflict, FleetLeak, PlacedLeak, placed::conflicts};
 use crate::{Leak, LeakName};
-
-/// Which pods a leak applies to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodSelector {
-    /// By the labels of their Kubernetes namespaces.
-    pub namespaces: Selector,
-    /// By their own.
-    pub pods: Selector,
-}
-
-impl PodSelector {
-    fn selects(&self, pod: &FleetPod) -> bool {
-        self.namespaces.matches(&pod.namespace_labels) && self.pods.matches(&pod.labels)
-    }
-}
 
 /// A pod that has been given to a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +33,20 @@ pub struct PlannedPod {
     pub leaks: Vec<LeakName>,
 }
 
+/// What the pods of one node have to put into force.
+#[derive(Debug, Default)]
+pub(super) struct PodPlan {
+    /// The pods that leaks apply to, in the order given.
+    pub pods: Vec<PlannedPod>,
+    /// The leaks of those pods, each once, in the order given.
+    pub leaks: Vec<PlacedLeak>,
+    /// Leaks that can't be in force in a pod beside an earlier one.
+    pub conflicts: Vec<Conflict>,
+}
+
 /// Each pod has a network namespace of its own: leaks conflict only where they meet in one.
-pub(super) fn plan_pods(plan: &mut NodePlan, pods: &[FleetPod], leaks: &[&FleetLeak]) {
+pub(super) fn plan_pods(pods: &[FleetPod], leaks: &[&FleetLeak]) -> PodPlan {
+    let mut plan = PodPlan::default();
     let mut in_use = vec![false; leaks.len()];
     for pod in pods {
         let mut placed: Vec<&Leak> = Vec::new();
@@ -57,7 +54,7 @@ pub(super) fn plan_pods(plan: &mut NodePlan, pods: &[FleetPod], leaks: &[&FleetL
             let selected = candidate
                 .pods
                 .as_ref()
-                .is_some_and(|selector| selector.selects(pod));
+                .is_some_and(|selector| selector.selects(&pod.namespace_labels, &pod.labels));
             if !selected {
                 continue;
             }
@@ -82,10 +79,11 @@ pub(super) fn plan_pods(plan: &mut NodePlan, pods: &[FleetPod], leaks: &[&FleetL
         }
     }
     let used = leaks.iter().zip(in_use).filter(|(_, in_use)| *in_use);
-    plan.pod_leaks = used
+    plan.leaks = used
         .map(|(candidate, _)| PlacedLeak {
             leak: Arc::clone(&candidate.leak),
             generation: candidate.generation,
         })
         .collect();
+    plan
 }

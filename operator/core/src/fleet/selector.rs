@@ -1,4 +1,4 @@
-//! Which nodes a leak applies to.
+//! Which nodes and pods a leak applies to.
 
 use std::collections::BTreeMap;
 
@@ -33,5 +33,25 @@ impl Selector {
             Requirement::Exists(key) => labels.contains_key(key),
             Requirement::DoesNotExist(key) => !labels.contains_key(key),
         })
+    }
+}
+
+/// Which pods a leak applies to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodSelector {
+    /// By the labels of their Kubernetes namespaces.
+    pub namespaces: Selector,
+    /// By their own.
+    pub pods: Selector,
+}
+
+impl PodSelector {
+    /// Whether a pod with these labels, in a Kubernetes namespace with those, is selected.
+    pub(super) fn selects(
+        &self,
+        namespace_labels: &BTreeMap<String, String>,
+        labels: &BTreeMap<String, String>,
+    ) -> bool {
+        self.namespaces.matches(namespace_labels) && self.pods.matches(labels)
     }
 }

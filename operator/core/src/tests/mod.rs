@@ -1,12 +1,14 @@
 //! From leaks and facts to decisions, as a user of the module sees it.
 
 mod conflicts;
+mod decide;
 mod expansion;
 mod fleet;
 mod host;
 mod prefixes;
 mod properties;
 mod routes;
+mod rules;
 mod slaves;
 mod steer;
 mod waiting;
@@ -15,8 +17,8 @@ use std::net::IpAddr;
 
 use self::host::Host;
 use super::{
-    Desired, Leak, Link, LinkKind, LocalAddress, LocalPrefix, Mode, NodeFacts, Packet, PortRange,
-    Protocol, RefuseReason, Replies, Service, Verdict, compile,
+    Decision, Desired, InForce, Leak, Link, LinkKind, LocalAddress, LocalPrefix, Mode, NodeFacts,
+    Packet, PortRange, Protocol, RefuseReason, Replies, RuleSet, Service, compile,
 };
 
 /// A leak that opens nothing yet.
@@ -62,6 +64,14 @@ fn packet(ingress: u32, local: &str, local_port: u16) -> Packet {
     }
 }
 
+/// The decision where nothing was open before the gate, and nobody listens inside a VRF.
+fn decide(rules: &RuleSet, packet: Packet) -> Decision<'_> {
+    InForce::from(rules).decide(packet)
+}
+
 fn passes(desired: &Desired, packet: Packet) -> bool {
-    matches!(desired.decide(packet), Verdict::Pass(_))
+    matches!(
+        decide(&desired.rule_set().unwrap(), packet),
+        Decision::Pass(_)
+    )
 }

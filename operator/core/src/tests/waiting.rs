@@ -1,10 +1,10 @@
 //! Which VRFs are gated, how, and which leaks wait.
 
 use super::{
-    Host, Leak, Mode, Packet, Protocol, RefuseReason, Service, Verdict, compile, ip, leak, packet,
-    passes, ports, tcp,
+    Decision, Host, Leak, Mode, Packet, Protocol, RefuseReason, Service, compile, decide, ip, leak,
+    packet, passes, ports, tcp,
 };
-use crate::{PassReason, WaitingReason};
+use crate::{PassReason, Posture, WaitingReason};
 
 fn host() -> Host {
     Host::default()
@@ -28,7 +28,13 @@ fn every_vrf_is_gated_whether_a_leak_names_it_or_not() {
     let gated: Vec<(&str, u32, bool)> = desired
         .vrfs
         .iter()
-        .map(|vrf| (vrf.name.as_str(), vrf.ifindex, vrf.named_by_leak))
+        .map(|vrf| {
+            (
+                vrf.name.as_str(),
+                vrf.ifindex,
+                vrf.posture != Posture::AsBefore,
+            )
+        })
         .collect();
     assert_eq!(gated, [("BLUE", 2, true), ("RED", 3, false)]);
     assert!(passes(&desired, packet(2, "192.0.2.1", 22)));
@@ -72,11 +78,11 @@ fn a_vrf_is_audited_only_if_all_its_leaks_say_so() {
         ..ssh(name, "BLUE")
     };
     let host = host();
-    let mode = |leaks: &[Leak]| compile(leaks, host.facts()).vrfs[0].mode;
-    assert_eq!(mode(&[audit("a"), audit("b")]), Mode::Audit);
-    assert_eq!(mode(&[audit("a"), ssh("b", "BLUE")]), Mode::Enforce);
-    assert_eq!(mode(&[ssh("b", "BLUE"), audit("a")]), Mode::Enforce);
-    assert_eq!(mode(&[]), Mode::Enforce);
+    let mode = |leaks: &[Leak]| compile(leaks, host.facts()).vrfs[0].posture;
+    assert_eq!(mode(&[audit("a"), audit("b")]), Posture::Audited);
+    assert_eq!(mode(&[audit("a"), ssh("b", "BLUE")]), Posture::Enforced);
+    assert_eq!(mode(&[ssh("b", "BLUE"), audit("a")]), Posture::Enforced);
+    assert_eq!(mode(&[]), Posture::AsBefore);
 }
 
 #[test]
@@ -95,8 +101,8 @@ fn each_verdict_says_why() {
         ..enforced.clone()
     };
     let host = host();
-    let enforced = compile(&[enforced], host.facts());
-    let audited = compile(&[audited], host.facts());
+    let enforced = compile(&[enforced], host.facts()).rule_set().unwrap();
+    let audited = compile(&[audited], host.facts()).rule_set().unwrap();
 
     let listed = packet(2, "192.0.2.1", 20);
     let stranger = Packet {
@@ -121,11 +127,9 @@ fn each_verdict_says_why() {
             ..listed
         },
     ];
-    for desired in [&enforced, &audited] {
-        match desired.decide(listed) {
-            Verdict::Pass(PassReason::Rule { leak, service }) => {
-                assert_eq!((leak.as_str(), service.as_str()), ("blue", "ssh"));
-            }
+    for rules in [&enforced, &audited] {
+        match decide(rules, listed) {
+            Decision::Pass(PassReason::Rule(rule)) => assert_eq!(rule.name, "blue/ssh"),
             other => panic!("{other:?}"),
         }
         let elsewhere = Packet {
@@ -133,20 +137,21 @@ fn each_verdict_says_why() {
             local_port: 23,
             ..listed
         };
-        assert_eq!(desired.decide(elsewhere), Verdict::Pass(PassReason::NotVrf));
+        assert_eq!(decide(rules, elsewhere), Decision::Pass(PassReason::NotVrf));
     }
-    let refused = RefuseReason::SourceNotAllowed;
-    assert_eq!(enforced.decide(stranger), Verdict::Refuse(refused));
+    // In both it is the one rule of the VRF, and the same.
+    let refused = RefuseReason::SourceNotAllowed(&enforced.vrfs()[&2].rules[0]);
+    assert_eq!(decide(&enforced, stranger), Decision::Refuse(refused));
     assert_eq!(
-        audited.decide(stranger),
-        Verdict::Pass(PassReason::Audit(refused))
+        decide(&audited, stranger),
+        Decision::Pass(PassReason::Audit(refused))
     );
     for packet in unlisted {
-        let refused = RefuseReason::NoRule;
-        assert_eq!(enforced.decide(packet), Verdict::Refuse(refused));
+        let refused = RefuseReason::NotListed;
+        assert_eq!(decide(&enforced, packet), Decision::Refuse(refused));
         assert_eq!(
-            audited.decide(packet),
-            Verdict::Pass(PassReason::Audit(refused))
+            decide(&audited, packet),
+            Decision::Pass(PassReason::Audit(refused))
         );
     }
 }

@@ -1,5 +1,4 @@
-//! Looks after the gate of one pod's namespace, in a task of its own: a namespace that is slow keeps no other
-//! waiting.
+//! Keeps the gate of one pod's namespace, in a task of its own, so that a slow namespace delays no other.
 
 use std::{io, mem, sync::Arc, time::Duration};
 
@@ -8,36 +7,37 @@ use tokio::{
     time::sleep,
 };
 use tracing::{info, warn};
-use vrfgate_ebpf::{Error, Fate, Netns, Store, is_shortage};
+use vrfgate_core::VrfName;
+use vrfgate_ebpf::{Error, Fate, Netns, Store};
+use vrfgate_machine::is_shortage;
 
 use super::{
     places::Place,
     wanted::{Settled, Wanted},
 };
 use crate::{
-    agent::stirred,
+    agent::next_event,
     clear::clear,
-    node::{Keeper, Report, Settings, Stir},
+    node::{Event, Keeper, Report, Settings},
 };
-use vrfgate_core::VrfName;
 
-/// How often the kernel is asked whether a pod's gate is still in force. It takes two detached links in
-/// between to open a door, and a node may have hundreds of pods.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often to ask the kernel whether a pod's gate is still in force. Only two links that are detached meanwhile open
+/// the namespace, and a node may have hundreds of pods.
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a gate is tried to be put in that could not be put in.
+/// How often to try again to attach a gate.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What has become of the last order.
+/// The state that the last order led to.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// What was asked for.
     pub wanted: Wanted,
     /// Names of what can't be in force beside the rest, and why.
     pub left_out: Vec<(String, String)>,
-    /// What the gate's keeper says; `None` while there is none.
+    /// Report of the gate's keeper; `None` while there is none.
     pub report: Option<Report>,
-    /// Why there is none, or why the gate could not be taken away.
+    /// Why there is no keeper, or why the gate could not be removed.
     pub trouble: Option<Refusal>,
 }
 
@@ -45,7 +45,7 @@ impl State {
     /// Why what was asked for is not in force.
     pub fn failure(&self) -> Option<Refusal> {
         let reports = self.report.iter();
-        let reported = reports.flat_map(|report| report.waits.iter().chain(&report.errors));
+        let reported = reports.flat_map(|report| report.pending.iter().chain(&report.errors));
         let trouble = self.trouble.iter().map(|trouble| &trouble.why);
         let failures: Vec<&str> = trouble.chain(reported).map(String::as_str).collect();
         (!failures.is_empty()).then(|| Refusal {
@@ -55,30 +55,30 @@ impl State {
     }
 }
 
-/// The end of an order.
+/// Completes an order.
 pub type Done = oneshot::Sender<Result<(), Refusal>>;
 
 /// Why an order could not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub why: String,
-    /// Whether something is only short, so that the same may succeed soon.
+    /// Whether the cause is a shortage, so that the same order may succeed soon.
     pub later: bool,
 }
 
-/// What is to be in force; nothing, and no gate, without a word on it.
+/// What to put into force, or `None` for no gate at all; and who waits for it.
 struct Order(Option<Wanted>, Option<Done>);
 
-/// A pod's gate, from outside.
+/// Handle of the task that keeps a pod's gate.
 pub struct PodGate {
-    /// There are as few as there are changes and calls of the plugin; of those that wait, the last one counts.
+    /// Not bounded: there are as few as changes and calls of the plugin. Of several that are pending, the last one counts.
     orders: mpsc::UnboundedSender<Order>,
     state: watch::Receiver<State>,
 }
 
 impl PodGate {
-    /// Begins to look after a namespace. `changed` is told whenever there is something new to say, and when it is over
-    /// and `place` is free.
+    /// Starts to keep the gate of a namespace. `changed` is notified of each new state, and when the task is over and
+    /// `place` is free.
     pub fn start(
         store: &Store,
         netns: Netns,
@@ -87,7 +87,7 @@ impl PodGate {
         changed: Arc<Notify>,
     ) -> Self {
         let (orders, taken) = mpsc::unbounded_channel();
-        let (tell, state) = watch::channel(State::default());
+        let (sender, state) = watch::channel(State::default());
         let task = Task {
             store: store.clone(),
             netns,
@@ -97,7 +97,7 @@ impl PodGate {
             asked: None,
             waiting: Vec::new(),
             state: State::default(),
-            tell,
+            sender,
             changed: Arc::clone(&changed),
         };
         tokio::spawn(async move {
@@ -108,22 +108,30 @@ impl PodGate {
         Self { orders, state }
     }
 
-    /// Has something else put into force. Gives back who waits for the end of it when this one is over.
+    /// Orders `wanted` to be put into force.
+    ///
+    /// # Errors
+    ///
+    /// Returns `done` when the task is over.
     pub fn put(&self, wanted: Wanted, done: Option<Done>) -> Result<(), Option<Done>> {
         self.order(Order(Some(wanted), done))
     }
 
-    /// Has everything taken away, for as long as nothing else is put: that is the end of it.
-    pub fn take_away(&self, done: Option<Done>) -> Result<(), Option<Done>> {
+    /// Orders the gate to be removed, after which the task is over unless another order has come.
+    ///
+    /// # Errors
+    ///
+    /// Returns `done` when the task is over.
+    pub fn remove(&self, done: Option<Done>) -> Result<(), Option<Done>> {
         self.order(Order(None, done))
     }
 
-    /// What has become of it.
+    /// The current state.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
-    /// Whether the namespace is gone, or given back.
+    /// Whether the task is over: the namespace is gone, or restored.
     pub fn is_over(&self) -> bool {
         self.orders.is_closed()
     }
@@ -138,14 +146,14 @@ struct Task {
     netns: Netns,
     settings: Settings,
     keeper: Option<Keeper>,
-    /// Those that what is in force was made for.
+    /// The VRFs that the rules in force were made for.
     vrfs: Vec<VrfName>,
-    /// The last order, which is tried again while it can't be carried out.
+    /// The last order, which is retried until it succeeds.
     asked: Option<Wanted>,
-    /// Who waits for the end of it.
+    /// Plugins that wait for it.
     waiting: Vec<Done>,
     state: State,
-    tell: watch::Sender<State>,
+    sender: watch::Sender<State>,
     changed: Arc<Notify>,
 }
 
@@ -162,13 +170,13 @@ impl Task {
                     }
                     self.carry_out().await;
                 }
-                stir = stirred(self.keeper.as_mut()) => {
-                    if stir == Stir::Gone {
+                event = next_event(self.keeper.as_mut()) => {
+                    if event == Event::Gone {
                         Box::pin(self.leave()).await;
                         return;
                     }
                     if let Some(keeper) = &mut self.keeper {
-                        keeper.attend(stir).await;
+                        keeper.handle(event).await;
                     }
                     self.follow_vrfs().await;
                 }
@@ -182,11 +190,11 @@ impl Task {
             self.publish();
             let end = self.state.failure().map_or(Ok(()), Err);
             for done in mem::take(&mut self.waiting) {
-                // Who asked may have lost patience.
+                // The plugin may have stopped waiting.
                 let _ = done.send(end.clone());
             }
-            let is_given_back = self.asked.is_none() && self.state.trouble.is_none();
-            if is_given_back && orders.is_empty() {
+            let is_restored = self.asked.is_none() && self.state.trouble.is_none();
+            if is_restored && orders.is_empty() {
                 return;
             }
         }
@@ -202,13 +210,13 @@ impl Task {
             self.state.wanted = wanted.clone();
             self.put_in_force().await;
         } else {
-            self.take_away().await;
+            self.remove().await;
         }
     }
 
     async fn put_in_force(&mut self) {
         if self.keeper.is_none() {
-            // What is for every VRF must not be missing, were it for a moment, from a gate that is taken over.
+            // A gate that is taken over must not lack, even for a moment, a rule that is for every VRF.
             self.vrfs = match vrfs_of(&self.netns) {
                 Ok(vrfs) => vrfs,
                 Err(error) => {
@@ -227,7 +235,7 @@ impl Task {
                 self.netns.clone(),
                 leaks,
                 self.settings,
-                LOOK_EVERY,
+                POLL_EVERY,
             );
             match started.await {
                 Ok(keeper) => {
@@ -241,7 +249,7 @@ impl Task {
         self.follow_vrfs().await;
     }
 
-    /// What is for every VRF is for those that came since, too.
+    /// Applies rules that are for every VRF to VRFs that were added meanwhile.
     async fn follow_vrfs(&mut self) {
         let Some(keeper) = &mut self.keeper else {
             return;
@@ -263,7 +271,7 @@ impl Task {
         leaks
     }
 
-    async fn take_away(&mut self) {
+    async fn remove(&mut self) {
         self.keeper = None;
         match clear(&self.store, &self.netns, self.settings.shared_ports).await {
             Ok(_) => {
@@ -306,18 +314,12 @@ impl Task {
 
     fn publish(&mut self) {
         self.state.report = self.keeper.as_ref().map(|keeper| keeper.report().clone());
-        self.tell.send_replace(self.state.clone());
+        self.sender.send_replace(self.state.clone());
         self.changed.notify_one();
     }
 }
 
 /// As [`Keeper::vrfs`], where there is no keeper yet.
 fn vrfs_of(netns: &Netns) -> io::Result<Vec<VrfName>> {
-    let facts = vrfgate_cni::Facts::of(netns)?;
-    let mut names: Vec<VrfName> = facts
-        .vrfs()
-        .filter_map(|link| link.name.parse().ok())
-        .collect();
-    names.sort();
-    Ok(names)
+    Ok(vrfgate_cni::vrfs_of(&vrfgate_cni::facts_of(netns)?))
 }

@@ -1,5 +1,5 @@
-//! The node's pods: whatever the CNI plugin has attached is looked after here, and gets the rules of the leaks that
-//! select the pod. Who is attached is told by the plugin's records; what it says on the socket only hastens it.
+//! The node's pods: keeps the gates of all attachments of the CNI plugin, and adds the rules of the leaks that select
+//! the pod. The plugin's records are the source of truth; its notices on the socket only save time.
 
 #[cfg(feature = "fuzz")]
 #[expect(
@@ -28,10 +28,13 @@ use tokio::{
 };
 use tracing::warn;
 use vrfgate_cni::{
-    Attachment, Attachments, Key, Survey, Whereabouts,
+    Attachments, Survey, Whereabouts,
     agent::{Event, Notice},
+    find_netns,
 };
-use vrfgate_ebpf::{Store, is_shortage};
+use vrfgate_core::{Attachment, Key};
+use vrfgate_ebpf::Store;
+use vrfgate_machine::is_shortage;
 
 use self::{
     gate::{Done, PodGate, Refusal, State},
@@ -44,13 +47,13 @@ use crate::{
     node::Settings,
 };
 
-/// How often the plugin's records are read, where it could not tell of them.
+/// How often the plugin's records are read, in case a notice was missed.
 const READ_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a record that the plugin is about to remove counts as removed.
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// What a pod's gate is known by: its namespace's cookie.
+/// Identifies a pod's gate: the cookie of its namespace.
 type Cookie = u64;
 
 /// The pods of this node.
@@ -58,12 +61,12 @@ pub struct Pods {
     store: Store,
     attachments: Attachments,
     settings: Settings,
-    /// As the `VrfGateNode` has it. Until that is known, every pod keeps what it has.
+    /// Spec of the `VrfGateNode`. Until that is known, every pod keeps what it has.
     asked: Option<VrfGateNodeSpec>,
-    /// With what was asked of each last; `None` where the gate is to go.
+    /// Each with the last state that was asked of it; `None` where the gate is to be removed.
     gates: BTreeMap<Cookie, (PodGate, Option<Wanted>)>,
-    /// Those that should have a gate and that nobody looks after, each with the reason. Tried again at each look.
-    waiting: BTreeMap<Cookie, State>,
+    /// Namespaces that should have a gate and have no keeper, each with the reason. Tried again in each pass.
+    pending: BTreeMap<Cookie, State>,
     places: Places,
     /// The attachments that were read last.
     known: BTreeMap<Cookie, Vec<Attachment>>,
@@ -74,18 +77,18 @@ pub struct Pods {
     read: Interval,
 }
 
-/// Something for [`Pods::attend`].
-pub enum PodStir {
-    /// The plugin has something to say.
+/// An event for [`Pods::handle`].
+pub enum PodEvent {
+    /// The plugin sent a notice.
     Heard(Box<Heard>),
-    /// A pod's gate has.
+    /// The state of a pod's gate changed.
     Changed,
     /// It is time to read the records.
     Due,
 }
 
 impl Pods {
-    /// Listens for the plugin. The agent may have so many files open.
+    /// Listens for the plugin. The process may have `open_files` files open.
     pub fn start(store: &Store, settings: Settings, open_files: u64) -> anyhow::Result<Self> {
         let (heard, place) = socket::listen(store)?;
         Ok(Self {
@@ -94,7 +97,7 @@ impl Pods {
             settings,
             asked: None,
             gates: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            pending: BTreeMap::new(),
             places: Places::within(open_files),
             known: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -105,55 +108,54 @@ impl Pods {
         })
     }
 
-    /// Waits until there is something to look at.
-    pub async fn stirred(&mut self) -> PodStir {
+    /// Waits for the next event.
+    pub async fn event(&mut self) -> PodEvent {
         tokio::select! {
-            Some(heard) = self.heard.recv() => PodStir::Heard(Box::new(heard)),
-            () = self.changed.notified() => PodStir::Changed,
-            _ = self.read.tick() => PodStir::Due,
+            Some(heard) = self.heard.recv() => PodEvent::Heard(Box::new(heard)),
+            () = self.changed.notified() => PodEvent::Changed,
+            _ = self.read.tick() => PodEvent::Due,
         }
     }
 
-    /// Looks at it.
-    pub fn attend(&mut self, stir: PodStir) {
-        match stir {
-            PodStir::Heard(heard) => self.hear(*heard),
-            PodStir::Changed => {
+    /// Handles an event.
+    pub fn handle(&mut self, event: PodEvent) {
+        match event {
+            PodEvent::Heard(heard) => self.hear(*heard),
+            PodEvent::Changed => {
                 let before = self.gates.len();
                 self.gates.retain(|_, (gate, _)| !gate.is_over());
-                if self.gates.len() < before && !self.waiting.is_empty() {
-                    self.look(None);
+                if self.gates.len() < before && !self.pending.is_empty() {
+                    self.reconcile(None);
                 }
             }
-            PodStir::Due => {
+            PodEvent::Due => {
                 self.gates.retain(|_, (gate, _)| !gate.is_over());
-                self.look(None);
+                self.reconcile(None);
             }
         }
     }
 
-    /// Puts what another edition of the `VrfGateNode` says into force.
+    /// Puts another generation of the `VrfGateNode` into force.
     pub fn follow(&mut self, asked: &VrfGateNodeSpec) {
         self.asked = Some(asked.clone());
-        self.look(None);
+        self.reconcile(None);
     }
 
-    /// There is no `VrfGateNode`: pods keep what they have been given, and those that come get what their network
-    /// configurations say.
+    /// Without a `VrfGateNode`, pods keep what they have, and new ones get what their network configurations ask for.
     pub fn follow_nobody(&mut self) {
         if self.asked.is_none() {
             self.follow(&VrfGateNodeSpec::default());
         }
     }
 
-    /// What has become of each pod, and of each leak that is for pods.
+    /// The state of each pod, and of each leak that is for pods.
     pub fn outcomes(&self) -> (Vec<PodOutcome>, Vec<LeakOutcome>) {
         let gates = self.gates.iter();
         let gates = gates.map(|(cookie, (gate, _))| (cookie, gate.state()));
-        let waiting = self.waiting.iter();
-        let waiting = waiting.map(|(cookie, state)| (cookie, state.clone()));
+        let pending = self.pending.iter();
+        let pending = pending.map(|(cookie, state)| (cookie, state.clone()));
         let states: Vec<_> = gates
-            .chain(waiting)
+            .chain(pending)
             .map(|(cookie, state)| {
                 let attachments = self.known.get(cookie).map_or(&[][..], Vec::as_slice);
                 (pod_of(attachments), state)
@@ -179,13 +181,13 @@ impl Pods {
                     .insert(attachment.key.clone(), Instant::now() + LEAVING);
             }
         }
-        self.look(Some((attachment.netns.cookie, done)));
+        self.reconcile(Some((attachment.netns.cookie, done)));
     }
 
-    /// Brings every namespace in line with the records. `awaited` wants to know when that of one namespace is.
-    fn look(&mut self, awaited: Option<(Cookie, Done)>) {
+    /// Brings every namespace in line with the records, and answers `awaited` once that is done for its namespace.
+    fn reconcile(&mut self, awaited: Option<(Cookie, Done)>) {
         let Some(asked) = self.asked.clone() else {
-            // The plugin has put in what it was told to; there is nothing that could be added yet.
+            // The plugin has applied its configuration, and there is nothing to add to it yet.
             if let Some((_, done)) = awaited {
                 let _ = done.send(Ok(()));
             }
@@ -220,7 +222,7 @@ impl Pods {
             .known
             .keys()
             .chain(self.gates.keys())
-            .chain(self.waiting.keys())
+            .chain(self.pending.keys())
             .copied()
             .collect();
         let mut survey = Survey::default();
@@ -233,7 +235,7 @@ impl Pods {
             self.bring_in_line(&asked, cookie, done, &mut survey);
         }
         if let Some(done) = done {
-            // A namespace that nothing is known of: there is nothing to be done.
+            // Nothing is known about the namespace, so nothing is to be done.
             let _ = done.send(Ok(()));
         }
     }
@@ -246,20 +248,20 @@ impl Pods {
         survey: &mut Survey,
     ) {
         let Some(attachments) = self.known.get(&cookie) else {
-            self.waiting.remove(&cookie);
+            self.pending.remove(&cookie);
             if let Some((gate, last)) = self.gates.get_mut(&cookie)
                 && (last.take().is_some() || done.is_some())
             {
-                done = gate.take_away(done).err().flatten();
+                done = gate.remove(done).err().flatten();
             }
-            // There is nothing, or nothing any more.
+            // There is no gate, or none any more.
             answer(done, Ok(()));
             return;
         };
         let pod = pod_of(attachments).and_then(|pod| asked_for(asked, pod));
         let wanted = Wanted::new(attachments, pod, &asked.pod_leaks);
         if let Some((gate, last)) = self.gates.get_mut(&cookie) {
-            // Who waits shall know that it is in force, not only that it was asked for.
+            // A plugin that waits is answered when it is in force, not when it was asked for.
             if last.as_ref() == Some(&wanted) && done.is_none() && !gate.is_over() {
                 return;
             }
@@ -268,20 +270,20 @@ impl Pods {
                     *last = Some(wanted);
                     return;
                 }
-                // It came to its end just now: there will be another one.
+                // The task has just ended: another one follows.
                 Err(unheard) => done = unheard,
             }
         }
         match self.begin(attachments, survey) {
             Ok(Some(gate)) => {
-                self.waiting.remove(&cookie);
-                // It is new, and hears what it is told.
+                self.pending.remove(&cookie);
+                // A new task takes its order.
                 let _ = gate.put(wanted.clone(), done);
                 self.gates.insert(cookie, (gate, Some(wanted)));
             }
-            // Gone, or of another boot: its record is the plugin's to remove.
+            // Gone, or from an earlier boot. The plugin removes its record.
             Ok(None) => {
-                self.waiting.remove(&cookie);
+                self.pending.remove(&cookie);
                 let why = "the network namespace is gone".to_owned();
                 answer(done, Err(Refusal { why, later: false }));
             }
@@ -291,7 +293,7 @@ impl Pods {
                     trouble: Some(refusal.clone()),
                     ..State::default()
                 };
-                let before = self.waiting.insert(cookie, state);
+                let before = self.pending.insert(cookie, state);
                 if before.and_then(|before| before.trouble).as_ref() != Some(&refusal) {
                     warn!("{}: {}", name_of(attachments), refusal.why);
                 }
@@ -300,7 +302,7 @@ impl Pods {
         }
     }
 
-    /// Begins to look after a namespace, if it is there.
+    /// Starts to keep the gate of a namespace, if that exists.
     fn begin(
         &self,
         attachments: &[Attachment],
@@ -311,7 +313,7 @@ impl Pods {
         let mut unseen = None;
         for attachment in attachments {
             let path = attachment.netns.path.display();
-            let found = attachment.netns.find(survey);
+            let found = find_netns(&attachment.netns, survey);
             match found.map_err(|error| later(format!("opening {path}: {error}")))? {
                 Whereabouts::There(netns) => {
                     let changed = Arc::clone(&self.changed);
@@ -334,12 +336,12 @@ impl Pods {
 
 fn answer(done: Option<Done>, end: Result<(), Refusal>) {
     if let Some(done) = done {
-        // Who asked may have lost patience.
+        // The plugin may have stopped waiting.
         let _ = done.send(end);
     }
 }
 
-/// What a person knows a namespace by.
+/// The name of a namespace in messages for people.
 fn name_of(attachments: &[Attachment]) -> String {
     match (pod_of(attachments), attachments.first()) {
         (Some(pod), _) => format!("pod {}/{}", pod.namespace, pod.name),
@@ -350,12 +352,12 @@ fn name_of(attachments: &[Attachment]) -> String {
     }
 }
 
-fn pod_of(attachments: &[Attachment]) -> Option<&vrfgate_cni::Pod> {
+fn pod_of(attachments: &[Attachment]) -> Option<&vrfgate_core::Pod> {
     attachments.iter().find_map(|one| one.pod.as_ref())
 }
 
-/// The pod as the `VrfGateNode` has it, unless that means one that bore the name before or after.
-fn asked_for<'a>(asked: &'a VrfGateNodeSpec, pod: &vrfgate_cni::Pod) -> Option<&'a GatePod> {
+/// The pod in the `VrfGateNode`, unless that is an earlier or later pod of the same name.
+fn asked_for<'a>(asked: &'a VrfGateNodeSpec, pod: &vrfgate_core::Pod) -> Option<&'a GatePod> {
     asked.pods.iter().find(|asked| {
         asked.namespace == pod.namespace
             && asked.name == pod.name

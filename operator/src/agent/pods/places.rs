@@ -1,5 +1,5 @@
-//! How many pods this agent can look after, by the number of files it may have open. One more than that, and each of
-//! them would go without what it needs from time to time.
+//! How many gates of pods this agent can keep, by the number of files that it may have open. With one more, each of
+//! them would lack a descriptor from time to time.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// sysctls and a lock are 19. A test counts them.
 const EACH: u64 = 20;
 
-/// Descriptors of everything else: the node's own gate, the API server, plugins that speak with the agent, and what
-/// it takes for a moment to load a gate or to look for what namespaces have left.
+/// Descriptors of everything else: the node's own gate, the API server, connections of plugins, and what loading a gate
+/// or collecting leftovers takes for a moment.
 const REST: u64 = 120;
 
-/// A place for one pod. Given back when it is dropped.
+/// A place for one pod. Dropping it releases it.
 pub type Place = OwnedSemaphorePermit;
 
 /// The places of an agent.

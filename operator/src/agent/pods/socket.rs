@@ -1,7 +1,7 @@
 //! The socket that the CNI plugin speaks to. See `vrfgate_cni::agent`.
 //!
-//! A thread of its own answers there, and does nothing else: whoever does the work may be busy with other pods for longer than
-//! a plugin waits for a word.
+//! A thread of its own answers there, and does nothing else: the agent's own thread may be busy with other pods for longer
+//! than a plugin waits for a sign of life.
 
 use std::{
     fs::{self, DirBuilder},
@@ -32,22 +32,22 @@ use super::gate::{Done, Refusal};
 /// A notice is about one attachment, of at most 256 services.
 const LONGEST: u64 = 1024 * 1024;
 
-/// How long to wait where a plugin could not be heard: for want of descriptors, say.
+/// How long to wait after a connection could not be accepted, such as for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Notices that wait.
+/// Notices that may be pending.
 const QUEUE: usize = 64;
 
-/// Plugins that are spoken with at a time; others wait to be accepted. Each takes a descriptor.
+/// Connections at a time; others wait to be accepted. Each takes a descriptor.
 const PLUGINS: usize = 64;
 
-/// What the plugin says, and where the answer goes.
+/// A notice of the plugin, and where the answer goes.
 pub struct Heard {
     pub notice: Notice,
     pub done: Done,
 }
 
-/// Where an agent listens. Dropped, it is gone, unless the next agent has come meanwhile.
+/// The socket that an agent listens on. Dropping this removes it, unless it is the next agent's by then.
 pub struct Place {
     path: PathBuf,
     inode: u64,
@@ -64,7 +64,7 @@ impl Drop for Place {
     }
 }
 
-/// Begins to listen, in the place of an agent that may have been there before.
+/// Starts to listen, replacing the socket of an earlier agent.
 pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
     let path = store.run_directory().join("agent.sock");
     let begin = || -> io::Result<_> {
@@ -75,7 +75,7 @@ pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
         let thread = thread::Builder::new().name("plugins".into());
         let place_of_it = path.clone();
         thread.spawn(move || {
-            // Made here: one that fails in between must not be dropped by the agent's own runtime.
+            // Made in this thread, because a runtime must not be dropped within the agent's own one.
             let answered = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -96,7 +96,7 @@ pub fn listen(store: &Store) -> anyhow::Result<(mpsc::Receiver<Heard>, Place)> {
     begin().with_context(|| format!("listening on {}", path.display()))
 }
 
-/// Answers until the place is given up, and ends the conversations that there are then.
+/// Answers until the place is dropped, and then ends the open conversations.
 async fn answer_plugins(
     listener: net::UnixListener,
     path: &Path,
@@ -123,7 +123,7 @@ async fn answer_plugins(
     }
     drop((listener, tell));
     let all = async { while conversations.join_next().await.is_some() {} };
-    // Nobody works for them any more, and they hear so, unless the process ends before.
+    // Nothing works on their notices any more; each gets an answer that says so, unless the process ends before.
     let _ = timeout(PATIENCE, all).await;
     Ok(())
 }
@@ -150,7 +150,7 @@ fn bind(path: &Path) -> io::Result<net::UnixListener> {
 async fn converse(mut stream: UnixStream, tell: mpsc::Sender<Heard>) {
     match hear(&mut stream, &tell).await {
         Ok(()) => {}
-        // Only wanted to know whether anybody is here, or has lost patience.
+        // The plugin only checked for an agent, or has stopped waiting.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             debug!("speaking with the CNI plugin: {error}");
         }
@@ -159,7 +159,7 @@ async fn converse(mut stream: UnixStream, tell: mpsc::Sender<Heard>) {
 }
 
 async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result<()> {
-    // The directory keeps others out; this does where somebody has given it away.
+    // The directory's mode keeps others out; this check does where somebody has changed that.
     let uid = stream.peer_cred()?.uid();
     if uid != 0 {
         let why = format!("uid {uid} was refused: only root may speak here");
@@ -170,7 +170,7 @@ async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result
     let mut read = BufReader::new(read.take(LONGEST));
     timeout(PATIENCE, read.read_line(&mut line)).await??;
     if line.is_empty() {
-        // Only wanted to know whether anybody is here.
+        // The plugin only checked for an agent.
         return Ok(());
     }
     let result = match serde_json::from_str::<Notice>(&line) {
@@ -184,7 +184,7 @@ async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result
             let carried_out = async {
                 match (tell.send(Heard { notice, done }).await, end.await) {
                     (Ok(()), Ok(result)) => result,
-                    // It has been dropped, as all are when the agent leaves.
+                    // Dropped, as all are when the agent ends.
                     _ => Err(later(
                         "this agent is about to leave, or to begin anew with this pod".to_owned(),
                     )),
@@ -226,12 +226,12 @@ async fn say(write: &mut WriteHalf<'_>, answer: &Answer) -> io::Result<()> {
     write.write_all(&line).await
 }
 
-/// The same may succeed another time.
+/// The same notice may succeed another time.
 fn later(why: String) -> Refusal {
     Refusal { why, later: true }
 }
 
-/// The same will not succeed another time.
+/// The same notice will not succeed another time.
 fn never(why: String) -> Refusal {
     Refusal { why, later: false }
 }
@@ -252,7 +252,7 @@ mod tests {
             "network": "blue", "containerId": "c1", "ifname": "net1",
             "netns": {"path": "/run/netns/pod", "inode": 7, "cookie": 9}, "services": [],
         });
-        let attachment: vrfgate_cni::Attachment = serde_json::from_value(attachment).unwrap();
+        let attachment: vrfgate_core::Attachment = serde_json::from_value(attachment).unwrap();
         let asked = [insist, tell].map(|ask| {
             let (socket, attachment) = (place.path.clone(), attachment.clone());
             let plugin = thread::spawn(move || ask(&socket, Event::Attached, &attachment));
@@ -261,7 +261,7 @@ mod tests {
         // This thread is the agent's.
         thread::sleep(PATIENCE + 2 * WORKING_EVERY);
         let answers = asked.map(|(plugin, done)| {
-            // Who doesn't wait is gone by now.
+            // The one that doesn't wait is gone by now.
             let _ = done.send(Ok(()));
             plugin.join().unwrap()
         });

@@ -1,8 +1,8 @@
-//! What has become of pods and of their leaks, in the words of `VrfGateNode`. Pure.
+//! The state of pods and of their leaks, in the terms of `VrfGateNode`. Pure.
 
 use std::sync::Arc;
 
-use vrfgate_cni::Pod;
+use vrfgate_core::Pod;
 
 use super::{super::status::node_state, gate::State};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     node::Reason,
 };
 
-/// Of each pod that has a gate or should have one, and of each leak for pods, summed up.
+/// The outcome of each pod that has a gate or should have one, and of each leak for pods, summed up.
 pub fn outcomes(
     asked: &VrfGateNodeSpec,
     states: &[(Option<&Pod>, State)],
@@ -82,11 +82,11 @@ fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
             notes,
         }
     });
-    // What the network configuration asks for, and isn't in force.
-    let statics = state.left_out.iter();
-    let statics =
-        statics.filter(|(name, _)| !state.wanted.leaks.iter().any(|leak| leak.name == *name));
-    let notes = statics.map(|(name, why)| format!("{name}: {why}"));
+    // Services of the network configuration that aren't in force.
+    let attachments = state.left_out.iter();
+    let attachments =
+        attachments.filter(|(name, _)| !state.wanted.leaks.iter().any(|leak| leak.name == *name));
+    let notes = attachments.map(|(name, why)| format!("{name}: {why}"));
     PodOutcome {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
@@ -95,7 +95,7 @@ fn pod_outcome(pod: &Pod, state: &State) -> PodOutcome {
     }
 }
 
-/// The worst of what has become of it, and where.
+/// The worst state of the leak, and where.
 fn sum(leak: &GateLeak, pods: &[PodOutcome]) -> LeakOutcome {
     let of_pods: Vec<(&PodOutcome, &LeakOutcome)> = pods
         .iter()

@@ -1,7 +1,8 @@
 //! From records and the `VrfGateNode` to what pods hold, and what is said of it.
 
 use serde_json::json;
-use vrfgate_cni::{Attachment, Pod};
+use vrfgate_core::{Attachment, Pod};
+use vrfgate_core::{Leak, VrfName};
 
 use super::{
     gate::{Refusal, State},
@@ -12,7 +13,6 @@ use crate::{
     api::{GateLeak, GatePod, NodeLeakState, VrfGateNodeSpec},
     node::{LeakReport, LeakState, Report},
 };
-use vrfgate_core::{Leak, VrfName};
 
 fn attachment(ifname: &str, vrf: Option<&str>, port: u16) -> Attachment {
     let mut attachment = json!({
@@ -100,8 +100,9 @@ fn leaks_add_to_what_the_network_says_and_never_replace_it() {
 #[test]
 fn what_two_networks_open_alike_is_open_once_and_keeps_nothing_else_out() {
     let mut both = attachment("net2", Some("BLUE"), 8080);
-    let dns = json!({"name": "dns", "protocol": "UDP", "port": 53});
-    both.services.push(serde_json::from_value(dns).unwrap());
+    let dns = json!([{"name": "dns", "protocol": "UDP", "port": 53}]);
+    let dns = vrfgate_core::services(serde_json::from_value(dns).unwrap());
+    both.services.extend(dns.unwrap());
     let settled = settle(
         &[attachment("net1", None, 8080), both],
         &[],
@@ -117,7 +118,7 @@ fn what_two_networks_open_alike_is_open_once_and_keeps_nothing_else_out() {
 #[test]
 fn an_attachment_that_contradicts_another_is_left_out_and_named() {
     let mut other = attachment("net2", Some("BLUE"), 8080);
-    other.services[0].end_port = Some(8081.try_into().unwrap());
+    other.services[0].ports = (8080..=8081).try_into().unwrap();
     let settled = settle(&[attachment("net1", None, 8080), other], &[], &["BLUE"]);
     assert_eq!(ports(&settled.leaks), [("BLUE", 8080)]);
     let (name, why) = &settled.left_out[0];

@@ -1,30 +1,26 @@
-//! What one pod's namespace shall hold: what its network configurations say, and the leaks that select it. Pure.
+//! The desired state of one pod's namespace: its network configurations, and the leaks that select it. Pure.
 
-use std::{collections::BTreeSet, num::NonZeroU16, sync::Arc};
+use std::sync::Arc;
 
-use vrfgate_cni::{Attachment, left_out, opened};
+use vrfgate_core::{Attachment, Leak, VrfName, first_conflict, leaks_of, left_out};
 
 use crate::api::{GateLeak, GatePod};
-use vrfgate_core::{
-    Leak, LeakName, Mode, PortRange, Prefix, Protocol, Replies, Service, ServiceName, VrfName,
-    first_conflict,
-};
 
-/// What a pod's namespace shall hold.
+/// The desired state of a pod's namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
-    /// What the CNI plugin was told to open.
+    /// What the network configurations open.
     attachments: Vec<Attachment>,
     /// The leaks that select the pod, the oldest first.
     pub leaks: Vec<WantedLeak>,
 }
 
-/// A leak as the `VrfGateNode` has it.
+/// A leak of the `VrfGateNode`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedLeak {
     pub name: String,
     pub generation: i64,
-    /// Or why this agent can't read it.
+    /// Or why this agent can't parse it.
     pub parsed: Result<Leak, String>,
 }
 
@@ -37,7 +33,7 @@ pub struct Settled {
 }
 
 impl Wanted {
-    /// Of the attachments of one namespace, and the pod as the `VrfGateNode` has it.
+    /// From the attachments of one namespace, and its pod in the `VrfGateNode`.
     pub fn new(attachments: &[Attachment], pod: Option<&GatePod>, leaks: &[Arc<GateLeak>]) -> Self {
         let names = pod.map_or(&[][..], |pod| &pod.leaks);
         let leaks = names
@@ -49,8 +45,8 @@ impl Wanted {
         }
     }
 
-    /// For a namespace with these VRFs. Of what can't be in force together, the network configuration goes first,
-    /// then the older leak.
+    /// For a namespace with these VRFs. In a conflict, the network configuration precedes any leak, and the older leak
+    /// the newer one.
     pub fn settle(&self, vrfs: &[VrfName]) -> Settled {
         let contradictions = left_out(&self.attachments, vrfs.iter().map(VrfName::as_str));
         let mut settled = Settled {
@@ -60,7 +56,7 @@ impl Wanted {
                 .map(|one| (one.later.to_string(), one.to_string()))
                 .collect(),
         };
-        for leak in self.leaks_of_attachments(vrfs) {
+        for leak in leaks_of(&self.attachments, vrfs) {
             settled.add(leak);
         }
         for leak in &self.leaks {
@@ -70,34 +66,6 @@ impl Wanted {
             }
         }
         settled
-    }
-
-    /// One for each attachment and VRF that it is for, in the words of the plugin.
-    fn leaks_of_attachments(&self, vrfs: &[VrfName]) -> Vec<Leak> {
-        let named = self.attachments.iter();
-        let named = named.filter_map(|one| one.vrf.as_ref()?.as_str().parse().ok());
-        let all: BTreeSet<VrfName> = vrfs.iter().cloned().chain(named).collect();
-        let leaks = all.iter().flat_map(|vrf| {
-            let opened = opened(&self.attachments, vrf.as_str()).services.into_iter();
-            // One that is for every VRF waits for none.
-            let is_there = vrfs.contains(vrf);
-            let opened = opened.filter(move |(attachment, _)| is_there || attachment.vrf.is_some());
-            opened.filter_map(move |(attachment, services)| {
-                Some(Leak {
-                    name: attachment
-                        .rules_name(vrf.as_str())
-                        .parse::<LeakName>()
-                        .ok()?,
-                    vrf: vrf.clone(),
-                    mode: Mode::Enforce,
-                    routes: Vec::new(),
-                    return_routes: Vec::new(),
-                    replies: Replies::Route,
-                    services: services.into_iter().filter_map(service).collect(),
-                })
-            })
-        });
-        leaks.collect()
     }
 }
 
@@ -128,33 +96,4 @@ impl WantedLeak {
             parsed,
         }
     }
-}
-
-/// The plugin has checked all of it by the same rules.
-fn service(service: &vrfgate_cni::Service) -> Option<Service> {
-    let port = |number| NonZeroU16::new(number);
-    let prefixes = |list: &[vrfgate_cni::Prefix]| -> Vec<Prefix> {
-        list.iter()
-            .filter_map(|prefix| Prefix::new((*prefix).into()).ok())
-            .collect()
-    };
-    let ports = service.ports();
-    let addresses = if service.addresses.is_empty() {
-        ["0.0.0.0/0", "::/0"]
-            .iter()
-            .filter_map(|every| Prefix::new(every.parse().ok()?).ok())
-            .collect()
-    } else {
-        prefixes(&service.addresses)
-    };
-    Some(Service {
-        name: service.name.as_str().parse::<ServiceName>().ok()?,
-        protocol: match service.protocol {
-            vrfgate_ebpf::Protocol::Tcp => Protocol::Tcp,
-            vrfgate_ebpf::Protocol::Udp => Protocol::Udp,
-        },
-        ports: PortRange::new(port(*ports.start())?, port(*ports.end())?)?,
-        addresses,
-        sources: prefixes(&service.sources),
-    })
 }

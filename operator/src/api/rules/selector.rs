@@ -49,7 +49,7 @@ impl JsonSchema for Selector {
             "properties": {
                 "matchLabels": {
                     "type": "object",
-                    "description": "Labels that must all be there, with these values.",
+                    "description": "Labels that an object must have, all of them, each with the given value.",
                     "maxProperties": limits::SELECTOR_TERMS,
                     "additionalProperties": value(),
                     "x-kubernetes-validations": [{
@@ -61,7 +61,7 @@ impl JsonSchema for Selector {
                 },
                 "matchExpressions": {
                     "type": "array",
-                    "description": "Conditions on labels, all of which must hold.",
+                    "description": "Conditions on labels, all of which must be met.",
                     "maxItems": limits::SELECTOR_TERMS,
                     "x-kubernetes-list-type": "atomic",
                     "items": expression(),
@@ -88,12 +88,12 @@ fn expression() -> Schema {
             },
             "operator": {
                 "type": "string",
-                "description": "In, NotIn: the value is one of values, or none of them. Exists, DoesNotExist: whatever the value.",
+                "description": "`In`: the value of the label is one of `values`. `NotIn`: it is none of them, or the label doesn't exist. `Exists`: the label exists, whatever its value. `DoesNotExist`: it doesn't.",
                 "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
             },
             "values": {
                 "type": "array",
-                "description": "At least one for In and NotIn, none for Exists and DoesNotExist.",
+                "description": "Values for `In` and `NotIn`, at least one. Must be empty for `Exists` and `DoesNotExist`.",
                 "maxItems": limits::SELECTOR_VALUES,
                 "x-kubernetes-list-type": "atomic",
                 "items": value(),

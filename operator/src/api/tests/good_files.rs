@@ -1,7 +1,8 @@
 //! What is accepted, and what it is taken to mean.
 
-use super::{cases, read, with_metadata_and_spec, with_spec};
 use vrfgate_core::{DeviceName, Mode, Protocol, Replies};
+
+use super::{cases, read, with_metadata_and_spec, with_spec};
 
 /// The example of the design, less what only Kubernetes can do.
 const FULL: &str = "

@@ -92,3 +92,45 @@ fn a_node_goes_on_with_what_it_was_given_before_that_was_refused() {
         panic!("{errors:#?}");
     }
 }
+
+#[test]
+fn a_node_refuses_what_it_was_given_with_the_paths_of_a_leak() {
+    let given: GateLeak = serde_json::from_value(serde_json::json!({
+        "name": "Blue", "generation": 1, "vrf": "", "mode": "enforce", "replies": "Steer",
+        "routes": [{"prefix": "192.0.2.1/24", "metric": -1}, {"prefix": "10.0.0.0/8", "device": ""}],
+        "returnRoutes": [{"prefix": "10.0.0.0/8", "source": "192.0.2.1"},
+                         {"prefix": "10.0.0.0/8", "source": "192.0.2.1"},
+                         {"prefix": "10.1.0.0/16", "source": "2001:db8::1"}],
+        "services": [{"name": "a", "protocol": "SCTP", "port": 0, "endPort": 1, "addresses": ["x"]},
+                     {"name": "b", "protocol": "TCP", "port": 2, "endPort": 1, "addresses": ["192.0.2.1/32"],
+                      "sources": ["y"]},
+                     {"name": "c", "protocol": "TCP", "port": 3, "endPort": 3, "addresses": ["192.0.2.1/32"]},
+                     {"name": "c", "protocol": "TCP", "port": 3, "endPort": 3, "addresses": ["192.0.2.1/32"],
+                      "sources": ["10.0.0.0/8"]}],
+    }))
+    .unwrap();
+    let errors = given.parse().unwrap_err();
+    let paths: Vec<String> = errors.iter().map(|error| error.path.to_string()).collect();
+    assert_eq!(
+        paths,
+        [
+            "metadata.name",
+            "spec.vrf",
+            "spec.mode",
+            "spec.routes[0].prefix",
+            "spec.routes[0].metric",
+            "spec.routes[1].device",
+            "spec.returnRoutes[2].source",
+            "spec.returnRoutes[1].prefix",
+            "spec.returnRoutes",
+            "spec.services[0].protocol",
+            "spec.services[0].port",
+            "spec.services[0].addresses[0]",
+            "spec.services[1].sources[0]",
+            "spec.services[1].endPort",
+            "spec.services[3].sources",
+            "spec.services[3]",
+        ],
+        "{errors:#?}"
+    );
+}

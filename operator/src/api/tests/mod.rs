@@ -9,9 +9,10 @@ mod good_files;
 mod in_a_cluster;
 mod properties;
 
+use vrfgate_core::Leak;
+
 use self::cases::Row;
 use crate::api::read_leaks;
-use vrfgate_core::Leak;
 
 /// A `VrfLeak` named `blue` with the given `spec`, in YAML's flow style without the braces.
 fn with_spec(spec: &str) -> String {

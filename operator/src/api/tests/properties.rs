@@ -1,10 +1,10 @@
 //! What holds for every file.
 
 use proptest::prelude::*;
+use vrfgate_core::{PortRange, Prefix};
 
 use super::{read, with_spec};
 use crate::api::read_leaks;
-use vrfgate_core::{PortRange, Prefix};
 
 /// Any prefix that may be written, of either family.
 fn prefix() -> impl Strategy<Value = Prefix> {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::api::field::{FieldError, FieldPath};
 
-/// Collects mistakes while parsing goes on: each returns `None`, and the next field is looked at.
+/// Collects mistakes while parsing goes on with the next field; each of them returns `None`.
 #[derive(Debug, Default)]
 pub struct Errors(Vec<FieldError>);
 
@@ -50,8 +50,8 @@ impl Errors {
 
     /// `parsed` if nothing was wrong, else all that was.
     ///
-    /// A parser that gives up a value without a note would be a mistake in this program; it too
-    /// ends as an error, never as a leak that is less than its author wrote.
+    /// A parser that drops a value without a note is a defect of this program; that too ends as an
+    /// error, never as a leak that is less than its author wrote.
     pub fn finish<T>(mut self, parsed: Option<T>) -> Result<T, Vec<FieldError>> {
         match parsed {
             Some(parsed) if self.0.is_empty() => Ok(parsed),

@@ -4,6 +4,7 @@
 //! checks and converts, so that there is no way to do the second without the first.
 
 mod errors;
+mod resolved;
 mod routes;
 mod selector;
 mod services;
@@ -11,30 +12,27 @@ mod services;
 use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use vrfgate_core::{FleetLeak, Leak, LeakName, PodSelector, Replies, ReturnRoute, VrfName};
 
-use self::errors::Errors;
+pub(super) use self::resolved::parse_resolved;
+
+use self::{errors::Errors, services::Defaults};
 use super::{
     field::{FieldError, FieldPath},
     types::{PodSelection, VrfLeak, VrfLeakSpec},
     words,
 };
-use vrfgate_core::{FleetLeak, Leak, LeakName, PodSelector, Replies, VrfName};
 
 /// The device that every namespace has, and that is in no VRF.
 const LOOPBACK: &str = "lo";
 
-/// Where an object was found decides what it may say.
-///
-/// What can mean nothing, and does no harm, is refused where a person reads of it. A node that was given it, maybe by
-/// an older controller, goes on with the rest.
+/// Where an object was found, which decides what it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// A file of a machine without Kubernetes.
     Machine,
     /// A cluster.
     Cluster,
-    /// A node of a cluster, to which the controller gave it resolved.
-    Node,
 }
 
 /// Parses a leak for a machine without Kubernetes.
@@ -58,11 +56,6 @@ pub fn parse_cluster(leak: &VrfLeak) -> Result<FleetLeak, Vec<FieldError>> {
     parse(leak, Place::Cluster)
 }
 
-/// Parses a leak that a controller has resolved for one node.
-pub(super) fn parse_resolved(leak: &VrfLeak) -> Result<Leak, Vec<FieldError>> {
-    parse(leak, Place::Node).map(|parsed| Arc::unwrap_or_clone(parsed.leak))
-}
-
 fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
     let VrfLeakSpec {
         vrf,
@@ -77,9 +70,9 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
     let mut errors = Errors::default();
     let spec = FieldPath::root().field("spec");
 
-    let name = parse_name(leak, &mut errors);
+    let name = parse_name(leak.metadata.name.as_deref(), &mut errors);
     let vrf_name = errors.keep(&spec.field("vrf"), VrfName::from_str(vrf));
-    if vrf == LOOPBACK && place != Place::Node {
+    if vrf == LOOPBACK {
         errors.add(
             &spec.field("vrf"),
             "lo is the loopback device, and never a VRF",
@@ -95,22 +88,14 @@ fn parse(leak: &VrfLeak, place: Place) -> Result<FleetLeak, Vec<FieldError>> {
     );
     let pod_selector = parse_pods(&spec.field("pods"), pods.as_ref(), &mut errors);
     let mode = errors.keep(&spec.field("mode"), words::parse(mode, &words::MODES));
-    let leak_routes = routes::parse_routes(&spec, vrf, routes, place, &mut errors);
+    let leak_routes = routes::parse_routes(&spec, vrf, routes, &mut errors);
     let replies = errors.keep(
         &spec.field("replies"),
         words::parse(replies, &words::REPLIES),
     );
-    let return_routes = routes::parse_return_routes(&spec, return_routes, place, &mut errors);
-    if replies == Some(Replies::Steer) && !return_routes.is_empty() {
-        errors.add(
-            &spec.field("returnRoutes"),
-            "are of no use with replies: Steer; remove them, or write replies: Route",
-        );
-    }
-    let defaults = services::Defaults {
-        any_route: !routes.is_empty(),
-        prefixes: leak_routes.iter().map(|route| route.prefix).collect(),
-    };
+    let return_routes = routes::parse_return_routes(&spec, return_routes, &mut errors);
+    check_replies(&spec, replies, &return_routes, &mut errors);
+    let defaults = Defaults::new(!routes.is_empty(), &leak_routes);
     let services = services::parse_services(&spec, services, &defaults, place, &mut errors);
 
     if place == Place::Cluster && pods.is_some() {
@@ -171,11 +156,25 @@ fn parse_pods(
     }))
 }
 
-fn parse_name(leak: &VrfLeak, errors: &mut Errors) -> Option<LeakName> {
+fn parse_name(name: Option<&str>, errors: &mut Errors) -> Option<LeakName> {
     let path = FieldPath::root().field("metadata").field("name");
-    match &leak.metadata.name {
+    match name {
         Some(name) => errors.keep(&path, LeakName::from_str(name)),
         None => errors.refuse(&path, "is required"),
+    }
+}
+
+fn check_replies(
+    spec: &FieldPath,
+    replies: Option<Replies>,
+    return_routes: &[ReturnRoute],
+    errors: &mut Errors,
+) {
+    if replies == Some(Replies::Steer) && !return_routes.is_empty() {
+        errors.add(
+            &spec.field("returnRoutes"),
+            "are of no use with replies: Steer; remove them, or write replies: Route",
+        );
     }
 }
 
@@ -200,7 +199,7 @@ fn refuse_cluster_placement(
     }
 }
 
-/// What says something of a node or its routes, and nothing of pods.
+/// Refuses fields that are about a node or its routes.
 fn refuse_beside_pods(
     path: &FieldPath,
     spec: &VrfLeakSpec,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use vrfgate_core::{Requirement, Selector, is_subdomain};
 
 use super::errors::Errors;
 use crate::api::{field::FieldPath, limits};
-use vrfgate_core::{Requirement, Selector, is_subdomain};
 
 /// RFC 1123 subdomain, the part of a label's key before the slash.
 const SUBDOMAIN_MAX: usize = 253;

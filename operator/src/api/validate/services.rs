@@ -1,6 +1,10 @@
 //! `spec.services`.
 
-use std::{collections::BTreeMap, num::NonZeroU16, str::FromStr};
+use std::{num::NonZeroU16, str::FromStr};
+
+use vrfgate_core::{
+    PortRange, Prefix, Protocol, Reference, Route, Service, ServiceKey, ServiceName, any_client,
+};
 
 use super::{Place, errors::Errors};
 use crate::api::{
@@ -9,7 +13,6 @@ use crate::api::{
     types::{ServiceRef, ServiceSpec},
     words,
 };
-use vrfgate_core::{PortRange, Prefix, Protocol, Reference, Service, ServiceKey, ServiceName};
 
 /// What a service that lists no addresses takes from `spec.routes`.
 pub struct Defaults {
@@ -17,6 +20,16 @@ pub struct Defaults {
     pub any_route: bool,
     /// The prefixes of the legal ones.
     pub prefixes: Vec<Prefix>,
+}
+
+impl Defaults {
+    /// Of `routes`, which are the legal ones.
+    pub fn new(any_route: bool, routes: &[Route]) -> Self {
+        Self {
+            any_route,
+            prefixes: routes.iter().map(|route| route.prefix).collect(),
+        }
+    }
 }
 
 /// What a leak opens.
@@ -36,31 +49,23 @@ pub fn parse_services(
     errors: &mut Errors,
 ) -> Services {
     let list = spec.field("services");
-    // What a reference leads to may be more.
-    if place != Place::Node {
-        errors.check_length(&list, services, limits::SERVICES);
-    }
+    errors.check_length(&list, services, limits::SERVICES);
     let mut direct: Vec<(FieldPath, Service)> = Vec::new();
     let mut references = Vec::new();
     for (index, service) in services.iter().enumerate() {
         let path = list.index(index);
         if let Some(reference) = &service.service_ref {
             references.extend(parse_reference(&path, service, reference, place, errors));
-        } else if let Some(service) = parse_service(&path, service, defaults, place, errors) {
+        } else if let Some(service) = parse_service(&path, service, defaults, errors) {
             direct.push((path, service));
         }
     }
-    // One reference becomes several services of its name, all for the same clients.
-    if place == Place::Node {
-        check_sources(&direct, errors);
-    } else {
-        let names: Vec<(FieldPath, &str)> = services
-            .iter()
-            .enumerate()
-            .map(|(index, service)| (list.index(index).field("name"), service.name.as_str()))
-            .collect();
-        errors.check_distinct(&names);
-    }
+    let names: Vec<(FieldPath, &str)> = services
+        .iter()
+        .enumerate()
+        .map(|(index, service)| (list.index(index).field("name"), service.name.as_str()))
+        .collect();
+    errors.check_distinct(&names);
     check_overlaps(&direct, errors);
     Services {
         direct: direct.into_iter().map(|(_, service)| service).collect(),
@@ -72,7 +77,6 @@ fn parse_service(
     path: &FieldPath,
     service: &ServiceSpec,
     defaults: &Defaults,
-    place: Place,
     errors: &mut Errors,
 ) -> Option<Service> {
     let ServiceSpec {
@@ -91,7 +95,7 @@ fn parse_service(
     let given = !addresses.is_empty();
     let addresses = parse_addresses(&path.field("addresses"), addresses, defaults, errors);
     if let (Some(addresses), Some(sources)) = (&addresses, &sources)
-        && place != Place::Node
+        // An address that is wrong has its own complaint.
         && !any_client(addresses, sources)
     {
         let of = if given { "addresses" } else { "routes" };
@@ -109,17 +113,6 @@ fn parse_service(
         addresses: addresses?,
         sources: sources?,
     })
-}
-
-/// Whether a packet could be from one of `sources` and for one of `addresses`: both are of one family.
-fn any_client(addresses: &[Prefix], sources: &[Prefix]) -> bool {
-    let is_ipv4 = |prefix: &Prefix| prefix.network().is_ipv4();
-    let meets = |source: &Prefix| {
-        let mut addresses = addresses.iter();
-        addresses.any(|address| is_ipv4(address) == is_ipv4(source))
-    };
-    // An address that is wrong has its own complaint.
-    sources.is_empty() || addresses.is_empty() || sources.iter().any(meets)
 }
 
 /// Fields that no reference may stand beside are noted everywhere; a machine without Kubernetes has no
@@ -181,7 +174,7 @@ fn parse_reference(
     })
 }
 
-/// Names that no Service, namespace or port can have would be waited for without end.
+/// Refuses names that no Service, namespace or port can have: the reference would never be resolved.
 fn check_reference(path: &FieldPath, reference: &ServiceRef, errors: &mut Errors) {
     let ServiceRef {
         namespace,
@@ -205,7 +198,7 @@ fn check_reference(path: &FieldPath, reference: &ServiceRef, errors: &mut Errors
     errors.check_distinct(&ports);
 }
 
-fn parse_protocol(
+pub fn parse_protocol(
     path: &FieldPath,
     protocol: Option<&str>,
     errors: &mut Errors,
@@ -220,7 +213,7 @@ fn parse_protocol(
     errors.keep(path, parsed)
 }
 
-fn parse_ports(
+pub fn parse_ports(
     path: &FieldPath,
     port: Option<i64>,
     end_port: Option<i64>,
@@ -262,7 +255,7 @@ fn parse_port(port: i64) -> Result<NonZeroU16, String> {
         })
 }
 
-fn parse_addresses(
+pub fn parse_addresses(
     path: &FieldPath,
     addresses: &[String],
     defaults: &Defaults,
@@ -278,7 +271,7 @@ fn parse_addresses(
 }
 
 /// All the prefixes, or nothing if any is wrong: a list that lacks some would mean another thing.
-fn parse_prefixes(
+pub fn parse_prefixes(
     path: &FieldPath,
     prefixes: &[String],
     max: usize,
@@ -298,23 +291,9 @@ fn parse_prefixes(
     (parsed.len() == prefixes.len()).then(|| parsed.into_iter().map(|(_, prefix)| prefix).collect())
 }
 
-/// Services of one name are one rule of the gate, which has one list of clients.
-fn check_sources(services: &[(FieldPath, Service)], errors: &mut Errors) {
-    let mut sources: BTreeMap<&ServiceName, &[Prefix]> = BTreeMap::new();
-    for (path, service) in services {
-        let of_name = sources.entry(&service.name).or_insert(&service.sources);
-        if *of_name != service.sources.as_slice() {
-            errors.add(
-                &path.field("sources"),
-                format!("differ from those of another service {}", service.name),
-            );
-        }
-    }
-}
-
 /// The gate holds one rule for an address and port. Of each service only the first overlap is
-/// noted: who mends it sees the next, and a list copied twice does not fill the screen.
-fn check_overlaps(services: &[(FieldPath, Service)], errors: &mut Errors) {
+/// noted: the next one shows once it is corrected, and a list copied twice does not fill the screen.
+pub fn check_overlaps(services: &[(FieldPath, Service)], errors: &mut Errors) {
     for (index, (path, later)) in services.iter().enumerate() {
         let found = services[..index]
             .iter()

@@ -1,19 +1,17 @@
-//! What leaks would do here, said before they do it.
+//! What leaks would do here, shown in advance.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use vrfgate_ebpf::{Gate, GateStatus, L3mdevAccept, Mode, Netns, Protocol, Store};
+use vrfgate_core::{Desired, GatedVrf, Leak, NodeFacts, OpenService, Posture, Protocol, compile};
+use vrfgate_ebpf::{Gate, GateStatus, L3mdevAccept, Netns, Store};
 
 use super::Finding;
 use crate::{
-    explain::Access,
-    node::{
-        LeakFiles, LeakState, Refused, Report, RouteOutcome, Watcher, closings, why_open,
-        would_admit,
-    },
+    facts::Access,
+    leak_files::LeakFiles,
+    node::{LeakState, Refused, Report, RouteOutcome, Watcher, closings, why_open, would_admit},
 };
-use vrfgate_core::{Desired, GatedVrf, Leak, NodeFacts, OpenService, compile};
 
 pub(super) fn foretell(
     store: &Store,
@@ -24,7 +22,7 @@ pub(super) fn foretell(
         Ok(leaks) => leaks,
         Err(mistakes) => return Ok(mistakes.into_iter().map(Finding::Mistake).collect()),
     };
-    // A gate that can't be read has been told of by now.
+    // A gate that can't be read has already been reported.
     let gate = Gate::inspect(store, netns).unwrap_or_default();
     let now = L3mdevAccept::read(netns)
         .with_context(|| format!("reading the l3mdev_accept sysctls of {netns}"))?;
@@ -41,7 +39,7 @@ pub(super) fn foretell(
         let mut findings = in_force(&leaks, &refused, &desired, &facts);
         for vrf in &desired.vrfs {
             let before = host.access(vrf);
-            if !vrf.named_by_leak {
+            if vrf.posture == Posture::AsBefore {
                 findings.extend(host.left_alone(vrf));
                 continue;
             }
@@ -71,7 +69,7 @@ impl Host<'_> {
         gate.vrfs.iter().find(|gated| gated.ifindex == vrf.ifindex)
     }
 
-    /// What clients of a VRF may have now.
+    /// What clients of a VRF can reach now.
     fn access(&self, vrf: &GatedVrf) -> Access {
         match self.gated(vrf) {
             Some(gated) => Access::in_force(gated, self.now, self.former),
@@ -83,15 +81,14 @@ impl Host<'_> {
     /// Whether UDP sockets would be open to VRFs at all.
     fn udp(&self, desired: &Desired) -> bool {
         let mut services = desired.vrfs.iter().flat_map(|vrf| &vrf.services);
-        self.former.udp == Some(true)
-            || services.any(|service| service.protocol == vrfgate_core::Protocol::Udp)
+        self.former.udp == Some(true) || services.any(|service| service.protocol == Protocol::Udp)
     }
 
     fn why_open(&self, vrf: &GatedVrf) -> String {
-        match self.gated(vrf).map(|gated| gated.mode) {
-            Some(Mode::Enforce) => "which a rule in force opens".to_owned(),
-            Some(Mode::Audit) => "which is open because it is audited".to_owned(),
-            Some(Mode::AsBefore) => {
+        match self.gated(vrf).map(|gated| gated.posture) {
+            Some(Posture::Enforced) => "which a rule in force opens".to_owned(),
+            Some(Posture::Audited) => "which is open because it is audited".to_owned(),
+            Some(Posture::AsBefore) => {
                 let why = why_open(self.former).unwrap_or_default();
                 format!("which is open because {why} before the gate")
             }
@@ -105,7 +102,7 @@ impl Host<'_> {
         }
     }
 
-    /// A VRF that nobody speaks of goes on as it was before the gate.
+    /// A VRF that no leak names goes on as it was before the gate.
     fn left_alone(&self, vrf: &GatedVrf) -> Option<Finding> {
         let why = why_open(self.former)?;
         let name = &vrf.name;
@@ -165,20 +162,16 @@ fn opened(vrf: &GatedVrf, before: &Access, after: &Access) -> Vec<Finding> {
 }
 
 fn opened_by(vrf: &GatedVrf, service: &OpenService, before: &Access) -> Option<Finding> {
-    let protocol = match service.protocol {
-        vrfgate_core::Protocol::Tcp => Protocol::Tcp,
-        vrfgate_core::Protocol::Udp => Protocol::Udp,
-    };
-    let ports = service.ports.first()..=service.ports.last();
+    let (protocol, ports) = (service.protocol, service.ports);
     let places = service
         .addresses
         .iter()
-        .filter(|address| !before.admits(protocol, **address, &ports))
+        .filter(|address| !before.admits(protocol, **address, ports))
         .map(ToString::to_string);
     let prefixes = service
         .prefixes
         .iter()
-        .filter(|prefix| !before.admits(protocol, prefix.network(), &ports))
+        .filter(|prefix| !before.admits(protocol, prefix.network(), ports))
         .map(ToString::to_string);
     let places: Vec<String> = places.chain(prefixes).collect();
     if places.is_empty() {

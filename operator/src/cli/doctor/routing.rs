@@ -1,11 +1,12 @@
 //! The order of policy rules, and where look-ups of VRFs end: each family on its own.
 
+use vrfgate_core::NodeFacts;
+
 use super::Finding;
 use crate::{
-    explain::{PolicyRule, RuleAction, end_of_table},
+    facts::{PolicyRule, RuleAction, end_of_table},
     node::{FactsError, OpenEnd, Watcher},
 };
-use vrfgate_core::NodeFacts;
 
 /// Number of the table of local addresses.
 const LOCAL_TABLE: u32 = 255;

@@ -1,10 +1,8 @@
 //! A packet that is served, to be spoilt by each test in its own way.
 
 use ipnet::IpNet;
-use vrfgate_ebpf::{
-    GateStatus, Hits, L3mdevAccept, Mode, NetnsId, Opening, Rule, RuleStatus, SysctlStatus,
-    VrfStatus,
-};
+use vrfgate_core::{Opening, PortRange, Posture, Rule};
+use vrfgate_ebpf::{GateStatus, Hits, L3mdevAccept, NetnsId, RuleStatus, SysctlStatus, VrfStatus};
 
 use super::*;
 
@@ -39,7 +37,7 @@ pub(super) fn default_rules() -> Vec<PolicyRule> {
     ]
 }
 
-pub(super) fn gate(mode: Mode, rules: Vec<Rule>) -> GateStatus {
+pub(super) fn gate(posture: Posture, rules: Vec<Rule>) -> GateStatus {
     let accept = |yes| L3mdevAccept {
         tcp: Some(yes),
         udp: Some(yes),
@@ -59,7 +57,7 @@ pub(super) fn gate(mode: Mode, rules: Vec<Rule>) -> GateStatus {
             ifindex: BLUE,
             name: "BLUE".into(),
             slaves: vec![BLUE1, BLUE2],
-            mode,
+            posture,
             hits: Hits::default(),
             rules: rules
                 .into_iter()
@@ -75,7 +73,7 @@ pub(super) fn gate(mode: Mode, rules: Vec<Rule>) -> GateStatus {
 pub(super) fn ssh() -> Rule {
     let opening = Opening {
         protocol: Protocol::Tcp,
-        ports: 22..=22,
+        ports: PortRange::single(22).unwrap(),
         addresses: vec![ip("192.0.2.1")],
         prefixes: vec![],
     };
@@ -85,7 +83,7 @@ pub(super) fn ssh() -> Rule {
 pub(super) fn dns() -> Rule {
     let opening = Opening {
         protocol: Protocol::Udp,
-        ports: 53..=53,
+        ports: PortRange::single(53).unwrap(),
         ..ssh().opens[0].clone()
     };
     Rule::new("blue/dns", opening)
@@ -118,7 +116,7 @@ pub(super) fn good() -> Facts {
             main: Some(Answer::Route(through_main.clone())),
             main_from: Some(Answer::Route(through_main)),
         },
-        gate: Some(gate(Mode::Enforce, vec![ssh()])),
+        gate: Some(gate(Posture::Enforced, vec![ssh()])),
         accept: L3mdevAccept {
             tcp: Some(true),
             udp: Some(true),

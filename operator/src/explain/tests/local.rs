@@ -1,6 +1,6 @@
 //! A client on this very host, whose socket is bound to the VRF.
 
-use vrfgate_ebpf::Mode;
+use vrfgate_core::Posture;
 
 use super::{good::*, *};
 
@@ -52,7 +52,7 @@ fn inside_the_vrf_the_gate_decides_as_for_any_client_of_it() {
     expect(&case, Verdict::NotListed, "list TCP port 22 of 10.0.0.1");
     let mut listed = ssh();
     listed.opens[0].addresses = vec![ip("10.0.0.1")];
-    case.0.gate = Some(gate(Mode::Enforce, vec![listed]));
+    case.0.gate = Some(gate(Posture::Enforced, vec![listed]));
     expect(&case, Verdict::Served, "bound to VRF BLUE");
 }
 
@@ -73,7 +73,7 @@ fn inside_the_vrf_the_device_that_has_the_address_is_the_one_to_listen_on() {
 #[test]
 fn past_the_vrf_an_unbound_server_hears_it_and_its_answer_is_not_heard() {
     let mut case = past();
-    case.0.gate = Some(gate(Mode::Enforce, vec![]));
+    case.0.gate = Some(gate(Posture::Enforced, vec![]));
     expect(
         &case,
         Verdict::ReplyLost,

@@ -1,6 +1,7 @@
 //! The walk of a packet, from a good one on.
 
-use vrfgate_ebpf::{L3mdevAccept, Mode, Rule};
+use vrfgate_core::{Posture, Rule};
+use vrfgate_ebpf::L3mdevAccept;
 
 use super::{good::*, *};
 
@@ -59,7 +60,7 @@ fn the_whole_way_is_told_and_nothing_is_advised_where_all_is_well() {
 fn a_socket_bound_inside_the_vrf_passes_step_3_for_every_slave() {
     for device in [BLUE, BLUE1, BLUE2] {
         let facts = Facts {
-            gate: Some(gate(Mode::Enforce, vec![])),
+            gate: Some(gate(Posture::Enforced, vec![])),
             sockets: vec![listener(1, "192.0.2.1:22", Some(device))],
             ..good()
         };
@@ -74,7 +75,7 @@ fn a_socket_bound_inside_the_vrf_passes_step_3_for_every_slave() {
     }
     for device in [RED, RED1, LAN] {
         let facts = Facts {
-            gate: Some(gate(Mode::Enforce, vec![])),
+            gate: Some(gate(Posture::Enforced, vec![])),
             sockets: vec![listener(1, "192.0.2.1:22", Some(device))],
             ..good()
         };
@@ -94,7 +95,7 @@ fn step_3_passes_nothing_that_the_kernel_would_hand_to_an_unbound_socket() {
         ("10.0.0.1:22", "0.0.0.0:22", BLUE1, Verdict::Served),
     ] {
         let facts = Facts {
-            gate: Some(gate(Mode::Enforce, vec![])),
+            gate: Some(gate(Posture::Enforced, vec![])),
             sockets: vec![listener(1, unbound, None), listener(2, bound, Some(device))],
             ..good()
         };
@@ -105,14 +106,14 @@ fn step_3_passes_nothing_that_the_kernel_would_hand_to_an_unbound_socket() {
 #[test]
 fn a_leak_that_failed_is_named_rather_than_asked_for() {
     let mut facts = Facts {
-        gate: Some(gate(Mode::Enforce, vec![])),
+        gate: Some(gate(Posture::Enforced, vec![])),
         failed: vec![("blue".into(), "has no room beside older leaks: …".into())],
         ..good()
     };
     for (gate_there, mode, expected) in [
-        (true, Mode::Enforce, Verdict::NotListed),
-        (true, Mode::AsBefore, Verdict::VrfNotNamed),
-        (false, Mode::Enforce, Verdict::NoGate),
+        (true, Posture::Enforced, Verdict::NotListed),
+        (true, Posture::AsBefore, Verdict::VrfNotNamed),
+        (false, Posture::Enforced, Verdict::NoGate),
     ] {
         facts.gate = gate_there.then(|| gate(mode, vec![]));
         facts.accept = L3mdevAccept {
@@ -135,7 +136,7 @@ fn step_3_lets_in_a_client_that_the_rule_excludes() {
         ..ssh()
     };
     let mut facts = Facts {
-        gate: Some(gate(Mode::Enforce, vec![restricted])),
+        gate: Some(gate(Posture::Enforced, vec![restricted])),
         ..good()
     };
     verdict(&facts, Verdict::SourceNotAllowed);
@@ -187,7 +188,7 @@ fn an_ipv6_only_socket_hears_no_ipv4() {
 #[test]
 fn the_mode_of_a_vrf_that_no_leak_names_depends_on_the_former_sysctl() {
     let mut facts = Facts {
-        gate: Some(gate(Mode::AsBefore, vec![])),
+        gate: Some(gate(Posture::AsBefore, vec![])),
         ..good()
     };
     verdict(&facts, Verdict::VrfNotNamed);
@@ -229,7 +230,7 @@ fn udp(facts: &Facts) -> Verdict {
 #[test]
 fn an_unbound_datagram_socket_answers_by_the_main_tables_and_by_the_vrfs_after_them() {
     let facts = |socket: OpenSocket| Facts {
-        gate: Some(gate(Mode::Enforce, vec![dns()])),
+        gate: Some(gate(Posture::Enforced, vec![dns()])),
         sockets: vec![datagrams(&socket)],
         ..good()
     };
@@ -261,7 +262,7 @@ fn a_steered_answer_needs_any_route_in_main_and_the_vrfs_own_and_the_asked_sourc
         ..route(RouteKind::Unicast, MAIN, "0.0.0.0/0", LAN)
     };
     let mut facts = Facts {
-        gate: Some(gate(Mode::Enforce, vec![dns()])),
+        gate: Some(gate(Posture::Enforced, vec![dns()])),
         sockets: vec![datagrams(&listener(1, "0.0.0.0:53", None))],
         ..good()
     };
@@ -308,7 +309,7 @@ fn a_steered_answer_needs_any_route_in_main_and_the_vrfs_own_and_the_asked_sourc
 #[test]
 fn a_refusal_that_finds_no_way_back_is_silence_to_the_client() {
     let mut facts = Facts {
-        gate: Some(gate(Mode::Enforce, vec![])),
+        gate: Some(gate(Posture::Enforced, vec![])),
         ..good()
     };
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Word that something has changed in a namespace, and what of it can't wait.
+//! Notifications that something has changed in a namespace, and the changes among them that can't wait.
 
 use std::{collections::HashSet, io};
 
@@ -8,17 +8,14 @@ use netlink_sys::{
     AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
 };
 use tokio::runtime::Handle;
+use vrfgate_core::Link;
 use vrfgate_ebpf::{
     Netns,
     netlink::{self, Message, Messages},
 };
 
 use super::{RULE, Route};
-use crate::node::{
-    facts::{as_link, local_prefix},
-    routes::PROTOCOL,
-};
-use vrfgate_core::Link;
+use crate::node::{facts::local_prefix, routes::PROTOCOL};
 
 /// `<linux/rtnetlink.h>`
 const RTM_NEWLINK: u16 = 16;
@@ -29,13 +26,13 @@ const AF_UNSPEC: u8 = 0;
 const GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 8, 19];
 /// The kernel makes no larger notifications.
 const BUFFER: usize = 64 << 10;
-/// So many notifications are taken at once, and then told of.
+/// How many notifications are read at once before they are returned.
 const AT_ONCE: usize = 10_000;
 
-/// What has changed in a namespace, as far as it matters before everything is looked at again.
+/// What has changed in a namespace, as far as it matters before everything is reconciled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Devices that are new, or told of again: a VRF and its slaves are open until the gate knows them.
+    /// Devices that are new, or notified again: a VRF and its slaves are open until the gate knows them.
     pub links: Vec<Link>,
     /// Policy rules came or went.
     pub rules: bool,
@@ -54,7 +51,7 @@ impl Change {
     }
 }
 
-/// A socket that the kernel tells of changes on.
+/// A socket on which the kernel notifies of changes.
 pub(in crate::node) struct Changes {
     socket: TokioSocket,
     buffer: Vec<u8>,
@@ -82,13 +79,13 @@ impl Changes {
         })
     }
 
-    /// Tells of others' routes in these tables to these destinations from now on. Of no others: a routing daemon's come
+    /// Watches others' routes in these tables to these destinations from now on. No others: a routing daemon's come
     /// and go by the thousand.
     pub(in crate::node) fn watch(&mut self, places: HashSet<(u32, IpNet)>) {
         self.places = places;
     }
 
-    /// Waits until something has changed that matters, however much it was. Nothing is lost when the wait is given up.
+    /// Waits until something has changed that matters, and returns all of it. Nothing is lost when the wait is cancelled.
     pub(in crate::node) async fn next(&mut self) -> io::Result<Change> {
         let Self {
             socket,
@@ -155,8 +152,8 @@ pub(super) fn changes(datagram: &[u8], places: &HashSet<(u32, IpNet)>) -> Vec<Ch
         .collect()
 }
 
-/// Links and addresses always; of routes only that a whole prefix has become local, or is no more, that one of ours has
-/// gone, and that somebody else's has come or gone where one of ours should stand.
+/// The change in a message. Links and addresses always count. Routes count only when a whole prefix becomes local or ceases to
+/// be, when one of ours goes, and when another one comes or goes where one of ours should stand.
 fn change(message: &Message<'_>, places: &HashSet<(u32, IpNet)>) -> Option<Change> {
     match message.kind {
         RTM_NEWROUTE | RTM_DELROUTE => match Route::read(message) {
@@ -176,10 +173,10 @@ fn change(message: &Message<'_>, places: &HashSet<(u32, IpNet)>) -> Option<Chang
             }),
         },
         RTM_NEWLINK => Some(Change {
-            // A bridge tells of its ports, and of itself as if it were one, by messages of another family. One that can't
-            // be read is looked at with all the others.
+            // A bridge notifies of its ports, and of itself as if it were one, by messages of another family. One that can't
+            // be read is read with all the others later.
             links: match (message.field(0), netlink::link(message)) {
-                (Ok([AF_UNSPEC]), Ok(link)) => vec![as_link(link)],
+                (Ok([AF_UNSPEC]), Ok(link)) => vec![link.into()],
                 _ => Vec::new(),
             },
             ..Change::default()

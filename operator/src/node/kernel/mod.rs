@@ -1,5 +1,5 @@
-//! What the kernel is asked for and tells of by rtnetlink: routes, policy rules, and that something has changed. Knows
-//! messages; what to make of them is for others to know.
+//! Questions to the kernel and its notifications by rtnetlink: routes, policy rules, changes. Knows messages; must not know
+//! what they are needed for.
 
 mod changes;
 mod questions;

@@ -1,5 +1,5 @@
-//! Questions to the kernel out of asynchronous code: a list of a million routes takes the kernel a second to look
-//! through, and nobody else shall wait for that.
+//! Questions to the kernel from asynchronous code: the kernel takes a second to walk a list of a million routes, and
+//! nothing else is to wait for that.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use vrfgate_ebpf::{
 };
 
 /// A socket for questions, which are asked one at a time. Questions have a socket of their own: a flood of changes may
-/// cost us changes, which are looked for then, but no answer.
+/// cost us changes, which a reconciliation finds then, but no answer.
 #[derive(Clone)]
 pub(in crate::node) struct Questions {
     netns: Netns,

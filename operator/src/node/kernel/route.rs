@@ -51,7 +51,7 @@ pub(in crate::node) struct Route {
 }
 
 impl Route {
-    /// What a message says of a route: an answer, or a notification. `None` for families that are none of ours.
+    /// The route in a message: an answer, or a notification. `None` for families that are none of ours.
     pub(in crate::node) fn read(message: &Message<'_>) -> Result<Option<Self>, Malformed> {
         let [family, length, _, _, table, protocol, scope, kind] = message.field(0)?;
         // The kernel leaves the destination of a default route unsaid.
@@ -169,8 +169,8 @@ pub(in crate::node) struct Lookup {
     pub(in crate::node) flags: u32,
 }
 
-/// What has a look-up for an address answered by the route as it stands in its table, and with that table. IPv6 tells the
-/// table unasked, and refuses to be asked.
+/// The flags that make a look-up for an address return the route as it stands in its table, and that table. IPv6 always
+/// returns the table, and refuses to be asked for it.
 pub(in crate::node) const fn fib_match(to: IpAddr) -> u32 {
     match to {
         IpAddr::V4(_) => FIB_MATCH | LOOKUP_TABLE,

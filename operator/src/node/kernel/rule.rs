@@ -33,7 +33,7 @@ const FIB_RULE_HDR: usize = 12;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// Kinds of messages that say that rules have come or gone: `RTM_NEWRULE`, `RTM_DELRULE`.
+/// Kinds of messages about new and removed rules: `RTM_NEWRULE`, `RTM_DELRULE`.
 pub(in crate::node) const RULE: RangeInclusive<u16> = RTM_NEWRULE..=33;
 /// `RT_TABLE_LOCAL`
 pub(in crate::node) const LOCAL_TABLE: u32 = 255;
@@ -47,7 +47,7 @@ pub(in crate::node) struct Rule {
     /// `None` for the one of the packet's VRF (`l3mdev`).
     pub(in crate::node) table: Option<u32>,
     pub(in crate::node) mark: u32,
-    /// 0 where it doesn't look at marks.
+    /// 0 where it doesn't match marks.
     pub(in crate::node) mask: u32,
     pub(in crate::node) from: Option<IpNet>,
     pub(in crate::node) to: Option<IpNet>,
@@ -55,11 +55,11 @@ pub(in crate::node) struct Rule {
     pub(in crate::node) output: Option<String>,
     /// `IPPROTO_*` of packets.
     pub(in crate::node) protocol: Option<u8>,
-    /// Whether it looks at the source port.
+    /// Whether it matches the source port.
     pub(in crate::node) client_ports: bool,
     pub(in crate::node) ports: Option<RangeInclusive<u16>>,
     pub(in crate::node) inverted: bool,
-    /// Whether it looks at something else of packets.
+    /// Whether it matches anything else of packets.
     pub(in crate::node) special: bool,
     /// Who made it, by a number of `RTPROT_*`.
     pub(in crate::node) owner: u8,
@@ -119,7 +119,7 @@ fn range(attribute: &Attribute<'_>) -> Result<RangeInclusive<u16>, Malformed> {
     Ok(start..=end)
 }
 
-/// The rules of a family, in the order in which the kernel asks them.
+/// The rules of a family, in the order in which the kernel uses them.
 pub(in crate::node) fn rules(socket: &mut Socket, ipv4: bool) -> Result<Vec<Rule>, Error> {
     let mut body = vec![0; FIB_RULE_HDR];
     body[0] = if ipv4 { AF_INET } else { AF_INET6 };

@@ -1,9 +1,9 @@
-//! What netlink messages say of routes and policy rules, as facts.
+//! Converts routes and policy rules of netlink messages to facts.
 
 use std::io;
 
 use crate::{
-    explain::{NoWay, PolicyRule, RouteFact, RouteKind, RuleAction},
+    facts::{NoWay, PolicyRule, RouteFact, RouteKind, RuleAction},
     node::kernel::{Route, Rule},
 };
 
@@ -32,7 +32,7 @@ pub(super) fn route_fact(route: &Route) -> RouteFact {
             _ => RouteKind::Other,
         },
         table: route.table,
-        // A resolved route is told as one for the very address: not what stands in the table.
+        // A resolved route has the very address as its prefix, not the prefix that stands in the table.
         prefix: (!route.cloned).then_some(route.destination),
         device: route.device,
         gateway: route.gateway,

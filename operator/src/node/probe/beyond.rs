@@ -1,4 +1,4 @@
-//! Asks the kernel in which table look-ups of VRFs end, and which addresses of the host their packets reach.
+//! Finds in which table look-ups of VRFs end, and which addresses of the host their packets reach.
 //!
 //! A VRF's table may hold a million routes: nothing here reads a table, but for the few routes that end a look-up, which
 //! the kernel picks.
@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use vrfgate_core::{LinkKind, NodeFacts};
 use vrfgate_ebpf::netlink;
 
 use super::{
@@ -15,16 +16,15 @@ use super::{
     answers::{policy_rule, route_fact},
 };
 use crate::{
-    explain::{PolicyRule, RouteFact, RouteKind, goes_on},
+    facts::{PolicyRule, RouteFact, RouteKind, goes_on},
     node::{
         FactsError, PROTOCOL, Watcher,
         kernel::{fib_match, rules},
     },
 };
-use vrfgate_core::{LinkKind, NodeFacts};
 
-/// Addresses that nobody has a route for but by a default: reserved, or not given to anybody. Several, because a table may
-/// hold a route for any of them.
+/// Addresses that only a default route leads to: reserved, or not assigned. Several, because a table may hold a route for
+/// any of them.
 const NOWHERE_V4: [Ipv4Addr; 4] = [
     Ipv4Addr::new(240, 0, 0, 1),
     Ipv4Addr::new(255, 255, 255, 254),
@@ -95,7 +95,7 @@ impl Watcher {
         };
         for address in &nowhere {
             let mut ends = self.dead_ends([table].into(), *address).await?;
-            // That one has the next policy rule asked.
+            // After `throw`, the next policy rule is used.
             ends.retain(|route| route.kind != RouteKind::Throw);
             let default = ends
                 .iter()
@@ -111,7 +111,7 @@ impl Watcher {
             if is_default {
                 return Ok(true);
             }
-            // A route of the table's own for this very address tells nothing of others.
+            // A route for this very address proves nothing about others.
             if own.is_none() && ends.is_empty() {
                 return Ok(false);
             }
@@ -141,7 +141,7 @@ impl Watcher {
     async fn matching(&self, vrf: u32, to: IpAddr) -> Result<Option<(RouteFact, u8)>, FactsError> {
         let lookup = Lookup {
             output: Some(vrf),
-            protocol: Some(vrfgate_ebpf::Protocol::Tcp.number()),
+            protocol: Some(vrfgate_core::Protocol::Tcp.number()),
             flags: fib_match(to),
             ..Lookup::of(to)
         };

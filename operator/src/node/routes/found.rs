@@ -1,4 +1,4 @@
-//! A route of ours: as it is wanted, as the kernel has it, and as it is asked for.
+//! One of our routes: as wanted, as the kernel has it, and as a request.
 
 use std::net::IpAddr;
 
@@ -7,9 +7,9 @@ use netlink_packet_route::{
     AddressFamily,
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
+use vrfgate_core::{WantedRoute, Way};
 
 use super::{PROTOCOL, Route};
-use vrfgate_core::{WantedRoute, Way};
 
 /// `RTN_LOCAL` of `<linux/rtnetlink.h>`.
 pub(super) const LOCAL: u8 = 2;

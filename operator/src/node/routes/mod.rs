@@ -13,22 +13,22 @@ use std::{
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
+use vrfgate_core::{Link, RouteKey, WantedRoute};
 use vrfgate_ebpf::netlink::{Error, Request, Socket};
 
 use self::found::{Found, Place, as_found};
 use super::kernel::{Filter, Lookup, Route, routes};
-use vrfgate_core::{Link, RouteKey, WantedRoute};
 
 /// By this protocol number our routes are known (`ip route show proto 118`). Not in use by any routing
 /// daemon that iproute2's `rt_protos` knows.
 pub const PROTOCOL: u8 = 118;
 
-/// What became of the routes that were asked for.
+/// The result of a reconciliation of routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteOutcome {
     /// Routes made now.
     pub made: BTreeSet<RouteKey>,
-    /// Routes of ours that nobody asks for any more, removed now.
+    /// How many of our routes were removed because no leak asks for them any more.
     pub removed: usize,
     /// Routes that could not be made, and why.
     pub refused: BTreeMap<RouteKey, Refusal>,
@@ -36,7 +36,7 @@ pub struct RouteOutcome {
     pub overruled: BTreeMap<RouteKey, Theirs>,
 }
 
-/// A route of somebody else's where ours should be the one that counts.
+/// A route that vrfgate did not make, where ours should be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Theirs {
     /// As `ip route` prints it.
@@ -50,17 +50,17 @@ pub struct Theirs {
 /// Why a route is not there as we would make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A route of somebody else's stands in its place, and was left alone.
+    /// A route that vrfgate did not make stands in its place, and was left alone.
     SomebodyElses(Theirs),
     /// The kernel's answer.
     Kernel(String),
 }
 
-/// Others' routes that stand in places of ours. To find one takes a look through its whole table where another table
-/// answers before, so they are remembered for as long as nobody tells of a change there.
+/// Others' routes that stand in places of ours. To find one, its whole table has to be read where another table answers
+/// before, so they are remembered until a change there is notified.
 pub(super) type Standing = BTreeMap<Place, Route>;
 
-/// Brings our routes to what is wanted. New routes come before old ones go, but for old ones that stand in
+/// Makes our routes as wanted. New routes come before old ones go, but for old ones that stand in
 /// a new one's place. `links` are the devices of the namespace.
 pub(super) fn reconcile(
     socket: &mut Socket,
@@ -195,7 +195,7 @@ fn change(socket: &mut Socket, message: &RouteNetlinkMessage) -> Result<(), Erro
 
 fn remove(socket: &mut Socket, found: &Found) -> Result<(), Error> {
     match change(socket, &RouteNetlinkMessage::DelRoute(found.message())) {
-        // Gone already: with its device, its address, or by somebody's hand.
+        // Gone already: with its device or its address, or removed by something else.
         Err(error) if error.errno() == Some(nix::Error::ESRCH) => Ok(()),
         result => result,
     }

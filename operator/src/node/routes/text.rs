@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::Route;
 use vrfgate_core::Link;
+
+use super::Route;
 
 /// `RT_TABLE_MAIN`
 const MAIN: u32 = 254;

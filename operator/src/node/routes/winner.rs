@@ -1,8 +1,9 @@
-//! Which route the kernel uses for a destination of ours. Asks only; a route of somebody else's is left alone.
+//! Which route the kernel uses for a destination of ours. Only asks, and changes no route.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
+use vrfgate_core::{Link, LinkKind};
 use vrfgate_ebpf::netlink::{Error, Socket};
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     is_no_way, routes,
 };
 use crate::node::kernel::fib_match;
-use vrfgate_core::{Link, LinkKind};
 
 /// Routes that end a look-up: `RTN_BLACKHOLE`, `RTN_UNREACHABLE`, `RTN_PROHIBIT`, `RTN_THROW`.
 const DEAD_ENDS: [u8; 4] = [6, 7, 8, 9];
@@ -72,7 +72,7 @@ fn address_in(destination: IpNet) -> IpAddr {
     }
 }
 
-/// The routes that stand in places of ours. What the kernel uses is asked for first; a table is looked through only where
+/// The routes that stand in places of ours. The kernel is first asked for the route that it uses; a table is read only where
 /// it is not the one that answers, which may take a second where a routing daemon has filled it.
 pub(super) fn in_places<'a>(
     socket: &mut Socket,

@@ -1,4 +1,4 @@
-//! Others who use marks, and what of the kernel steering needs. Looks, changes nothing.
+//! Others who use marks, and the kernel modules that steering needs. Changes nothing.
 
 use std::{collections::BTreeSet, fmt, fs, path::Path};
 
@@ -10,10 +10,10 @@ use netlink_packet_netfilter::{
         RuleAttribute, RuleMessage,
     },
 };
-use vrfgate_ebpf::kernel_release;
+use vrfgate_core::MarkMask;
+use vrfgate_machine::kernel_release;
 
 use super::{nftables::AnyRule, rules::MarkRule, table::TABLE};
-use vrfgate_core::MarkMask;
 
 /// `NFTA_TARGET_NAME` and `NFTA_TARGET_INFO`: targets of iptables in nftables' clothes.
 const TARGET_NAME: u16 = 1;
@@ -25,7 +25,7 @@ const MODULES: [&str; 4] = ["nf_tables", "nf_conntrack", "nft_ct", "nft_chain_na
 /// Another's use of the bits that steering is to use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MarkUser {
-    /// A policy rule that looks at them, as `ip rule` takes it.
+    /// A policy rule that matches them, as `ip rule` takes it.
     Rule(String),
     /// A chain of nftables that changes them, as `nft list` takes it.
     Chain(String),

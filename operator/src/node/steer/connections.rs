@@ -11,13 +11,13 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterProtoFamily,
     conntrack::{ConntrackAttribute, ConntrackMessage},
 };
+use vrfgate_core::is_zone;
 use vrfgate_ebpf::{
     Netns,
     netlink::{Attribute, Malformed, Message},
 };
 
 use super::socket::{NFGENMSG, Netfilter};
-use vrfgate_core::is_zone;
 
 /// `<linux/netfilter/nfnetlink.h>`, `<linux/netfilter/nfnetlink_conntrack.h>`: a connection.
 const CONNECTION: u16 = 1 << 8;

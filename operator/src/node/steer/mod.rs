@@ -25,11 +25,12 @@ use vrfgate_ebpf::{
 };
 
 pub use self::clash::{MarkUser, missing_modules};
-use self::{nftables::NfTables, rules::MarkRule};
-use super::routes;
 use vrfgate_core::{MarkMask, SteeredVrf, Steering};
 
-/// What became of the steering that was asked for.
+use self::{nftables::NfTables, rules::MarkRule};
+use super::routes;
+
+/// The result of a reconciliation of steering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteerOutcome {
     /// Which VRFs are steered, and by which marks.
@@ -42,7 +43,7 @@ pub struct SteerOutcome {
     pub unrouted: Vec<(String, IpAddr)>,
 }
 
-/// Brings table and rules to what is wanted, and changes only what differs.
+/// Makes table and rules as wanted, and changes only what differs.
 pub(super) fn reconcile(
     socket: &mut Socket,
     netns: &Netns,
@@ -109,7 +110,7 @@ pub(super) fn clear(socket: &mut Socket, netns: &Netns) -> Result<bool, SteerErr
     Ok(found)
 }
 
-/// Others who look at bits of the mask, or change them.
+/// Others who read or change bits of the mask.
 pub(super) fn mark_users(
     socket: &mut Socket,
     netns: &Netns,
@@ -188,7 +189,7 @@ fn remove(socket: &mut Socket, which: impl Fn(MarkRule) -> bool) -> Result<bool,
     Ok(any)
 }
 
-/// Whether the kernel has nftables at hand. To ask the kernel would load it.
+/// Whether the kernel has loaded nftables. A request to it would load it.
 fn may_have_tables() -> bool {
     Path::new("/sys/module/nf_tables").exists()
 }

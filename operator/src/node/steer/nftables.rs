@@ -27,7 +27,7 @@ pub(super) struct AnyRule {
     pub(super) family: NetfilterProtoFamily,
     pub(super) table: String,
     pub(super) chain: String,
-    /// What it says; `None` where it can't be read.
+    /// Its content; `None` where it can't be read.
     pub(super) rule: Option<RuleMessage>,
 }
 

@@ -9,10 +9,10 @@ use netlink_packet_route::{
     route::RouteProtocol,
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
+use vrfgate_core::Steering;
 use vrfgate_ebpf::netlink::{Error, Request, Socket};
 
 use crate::node::{PROTOCOL, kernel::rules};
-use vrfgate_core::Steering;
 
 /// Before the l3mdev rule (1000) and, where it was moved behind that, the local table. After what others put
 /// first on purpose.
@@ -59,7 +59,7 @@ pub(super) fn ours(socket: &mut Socket) -> Result<Vec<MarkRule>, Error> {
         .collect())
 }
 
-/// Rules of others that look at marks, and how they read.
+/// Rules of others that match marks, and their text.
 pub(super) fn others(socket: &mut Socket) -> Result<Vec<MarkRule>, Error> {
     let rules = all(socket)?.into_iter();
     Ok(rules

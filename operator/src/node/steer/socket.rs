@@ -41,7 +41,7 @@ impl Netfilter {
         Ok(self.0.list(&Request::of(question, 0), read)?)
     }
 
-    /// Has the kernel do something, or tell whether something is there.
+    /// Sends a request that the kernel only acknowledges: to do something, or whether something is there.
     pub(super) fn ask(&mut self, question: &NetfilterMessage) -> io::Result<()> {
         Ok(self.0.change(&Request::of(question, 0))?)
     }

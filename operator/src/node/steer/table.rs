@@ -1,4 +1,4 @@
-//! Our nftables table: what shall be in it, and whether what is there is that.
+//! Our nftables table: its wanted content, and whether the kernel's table has it.
 //!
 //! ```text
 //! table inet vrfgate {
@@ -24,11 +24,11 @@ use netlink_packet_netfilter::nftables::{
     InetHookNumber, ListAttribute, MetaKey, NfTablesMessage, Operator, RuleAttribute, RuleMessage,
     TableAttribute, TableMessage,
 };
+use vrfgate_core::{MarkMask, MarkedVrf, OpenService, PortRange, Prefix, Steering};
 
 use super::expression::{
     Expression, Field, accept, answers_in, bits, compare, is, jump, meta, set_mark, set_zone,
 };
-use vrfgate_core::{MarkMask, MarkedVrf, OpenService, PortRange, Prefix, Steering};
 
 /// Name of the table, in the family `inet`.
 pub(super) const TABLE: &str = "vrfgate";
@@ -247,7 +247,7 @@ pub(super) fn delete_table() -> NfTablesMessage {
     NfTablesMessage::DeleteTable(the_table())
 }
 
-/// A request to tell whether the table is there.
+/// A request that checks whether the table is there.
 pub(super) fn get_table() -> NfTablesMessage {
     NfTablesMessage::GetTable(the_table())
 }
@@ -290,7 +290,7 @@ impl Chain {
         NfTablesMessage::NewChain(ChainMessage { attributes })
     }
 
-    /// Whether a chain that the kernel tells of is this one, but for its rules.
+    /// Whether a chain of the kernel is this one, rules aside.
     pub(super) fn is(&self, found: &ChainMessage) -> bool {
         let expected = [ChainAttribute::Name(self.name.clone())];
         let hook = self.hook.iter().flat_map(BaseChain::attributes);
@@ -327,8 +327,8 @@ impl Rule {
         })
     }
 
-    /// Whether a rule that the kernel tells of does what this one does. The kernel may say more of each
-    /// expression than it was told, and newer ones do.
+    /// Whether a rule of the kernel does what this one does. The kernel may return more of each
+    /// expression than it was given, and newer ones do.
     pub(super) fn is(&self, found: &RuleMessage) -> bool {
         let found = found
             .attributes

@@ -102,7 +102,10 @@ fn a_mistake_in_the_entry_is_told_with_the_path_of_its_field_and_changes_nothing
         (r#"{"servics": []}"#, "servics: there is no such key"),
         (r#"{"type": "vrf"}"#, "type: there is no such key"),
         (r#"{"managedBy": "me"}"#, "managedBy: there is no such key"),
-        (r#"{"runDir": "/run"}"#, "runDir: is the node's to say"),
+        (
+            r#"{"runDir": "/run"}"#,
+            "runDir: is set in /etc/vrfgate/cni.conf on the node",
+        ),
         (r#"{"required": 5}"#, "required: invalid type: integer"),
         (
             r#"{"services": [{"name": "web", "protocol": "TCP", "port": 70000}]}"#,

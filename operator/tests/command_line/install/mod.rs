@@ -11,6 +11,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use vrfgate_sandbox::Started;
 
 pub const OURS: &str = r#"{"type": "vrfgate", "managedBy": "vrfgate"}"#;
 
@@ -92,7 +93,7 @@ impl Node {
 
     /// Standard output.
     fn must(&self, command: &str, arguments: &[&str]) -> String {
-        let output = self.command(command, arguments).output().unwrap();
+        let output = self.command(command, arguments).finished().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command} {arguments:?}: {stderr}");
         String::from_utf8(output.stdout).unwrap()
@@ -100,7 +101,7 @@ impl Node {
 
     /// Standard error.
     fn refused(&self, command: &str, arguments: &[&str]) -> String {
-        let output = self.command(command, arguments).output().unwrap();
+        let output = self.command(command, arguments).finished().unwrap();
         assert!(!output.status.success(), "{command} {arguments:?}");
         String::from_utf8(output.stderr).unwrap()
     }

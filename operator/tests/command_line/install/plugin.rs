@@ -10,6 +10,7 @@ use std::{
 };
 
 use vrfgate_cni::UNINSTALLED;
+use vrfgate_sandbox::Started;
 
 use super::{KINDNET, Node};
 use crate::sandbox::Running;
@@ -53,7 +54,7 @@ fn the_plugin_is_installed_once_and_gives_way_to_another_version() {
 fn whoever_executes_the_plugin_meanwhile_notices_nothing() {
     let node = Node::new();
     node.must("install-cni", &[]);
-    let long = Command::new(node.installed()).arg("60").spawn().unwrap();
+    let long = Command::new(node.installed()).arg("60").started().unwrap();
     let mut long = Running(long);
     let over = AtomicBool::new(false);
     let executed = thread::scope(|scope| {
@@ -69,7 +70,7 @@ fn whoever_executes_the_plugin_meanwhile_notices_nothing() {
         let outputs: Vec<_> = (1..=20)
             .map(|version| {
                 node.build(&format!("0.1.{version}"));
-                node.command("install-cni", &[]).output()
+                node.command("install-cni", &[]).finished()
             })
             .collect();
         over.store(true, Ordering::Relaxed);
@@ -142,7 +143,7 @@ fn the_plugin_stays_while_pods_need_it_when_they_go() {
         "network": "kindnet", "containerId": "c", "ifname": "eth0",
         "netns": {"path": "/run/netns/x", "inode": 1, "cookie": 1}, "services": [],
     });
-    let attachment: vrfgate_cni::Attachment = serde_json::from_value(attachment).unwrap();
+    let attachment: vrfgate_core::Attachment = serde_json::from_value(attachment).unwrap();
     let store = vrfgate_ebpf::Store::new(node.path("bpf"), node.path("run"));
     let attachments = vrfgate_cni::Attachments::of(&store);
     attachments.write(&attachment).unwrap();
@@ -190,7 +191,7 @@ fn installers_at_the_same_time_leave_one_plugin_and_one_entry() {
                 let config = format!(r#"{{"vrf": "V{}"}}"#, number % 2);
                 let arguments = ["--chain", "kindnet", "--chain-config", &config];
                 let mut command = node.command("install-cni", &arguments);
-                command.stdout(Stdio::null()).spawn().unwrap()
+                command.stdout(Stdio::null()).started().unwrap()
             })
             .collect();
         for mut installer in installers {
@@ -215,7 +216,7 @@ fn an_installer_that_is_killed_harms_nothing_and_the_next_cleans_up() {
         node.build(&format!("0.1.{kill}"));
         node.write("10-kindnet.conflist", KINDNET);
         let mut installer = node.command("install-cni", &chain);
-        let installer = Running(installer.stdout(Stdio::null()).spawn().unwrap());
+        let installer = Running(installer.stdout(Stdio::null()).started().unwrap());
         thread::sleep(Duration::from_micros(200 * kill));
         drop(installer);
         let list = node.read("10-kindnet.conflist");
