@@ -26,7 +26,7 @@ const RACK: usize = 20;
 const AT_ONCE: usize = 16;
 
 /// How long an edit may take until it is in force everywhere.
-const PATIENCE: Duration = Duration::from_mins(10);
+const IN_FORCE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Between edits, so that no two are seen together.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -87,7 +87,7 @@ impl Fleet {
         let began = Instant::now();
         let mut ready = self.ready.clone();
         let all = ready.wait_for(|ready| ready.len() == self.names.len());
-        tokio::time::timeout(PATIENCE, all).await??;
+        tokio::time::timeout(IN_FORCE_TIMEOUT, all).await??;
         Ok(Phase {
             ready: vec![began.elapsed()],
             ..Phase::default()
@@ -118,7 +118,7 @@ impl Fleet {
             }
             let mut ready = self.ready.clone();
             let in_force = ready.wait_for(|ready| ready.get(name) == Some(&generation));
-            tokio::time::timeout(PATIENCE, in_force).await??;
+            tokio::time::timeout(IN_FORCE_TIMEOUT, in_force).await??;
             phase.ready.push(began.elapsed());
             let saw = agents.saw(name, generation);
             ensure!(

@@ -87,7 +87,13 @@ async fn run(
     let first = controller.usage()?;
     controller.stop();
     let second = Controller::start(control_plane, &kubeconfig)?;
-    report.add(phase("restart", &second, &agents, async || second.looked().await).await?);
+    let restart = async || {
+        Ok(Phase {
+            ready: vec![second.looked().await?],
+            ..Phase::default()
+        })
+    };
+    report.add(phase("restart", &second, &agents, restart).await?);
     report.memory(first, second.usage()?);
     Ok(report)
 }

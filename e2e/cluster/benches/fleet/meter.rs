@@ -6,10 +6,10 @@ use anyhow::{Context as _, ensure};
 use tokio::time::{Instant, sleep};
 use vrfgate_cluster::{ControlPlane, Pages, Process, free_port};
 
-use crate::{NAMESPACE, report::Phase};
+use crate::NAMESPACE;
 
 /// How long its start may take.
-const PATIENCE: Duration = Duration::from_mins(5);
+const START_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Hundredths of a second, in which Linux counts a process's time.
 const TICK: f64 = 0.01;
@@ -76,18 +76,15 @@ impl Controller {
         self.process.stop();
     }
 
-    /// Waits until it has looked at the whole fleet.
-    pub async fn looked(&self) -> anyhow::Result<Phase> {
+    /// Waits until it has looked at the whole fleet. Returns how long that took.
+    pub async fn looked(&self) -> anyhow::Result<Duration> {
         let began = Instant::now();
         while self.pages.metric("vrfgate_controller_pass_seconds_count") < 1.0 {
             let words = self.process.last_words();
-            ensure!(began.elapsed() < PATIENCE, "no look yet: {words}");
+            ensure!(began.elapsed() < START_TIMEOUT, "no look yet: {words}");
             sleep(Duration::from_millis(20)).await;
         }
-        Ok(Phase {
-            ready: vec![began.elapsed()],
-            ..Phase::default()
-        })
+        Ok(began.elapsed())
     }
 
     pub fn usage(&self) -> anyhow::Result<Usage> {
