@@ -19,8 +19,8 @@
 //!   answer, and repeats the notice if it has to.
 //! * The plugin holds a lock on the namespace's file (`flock`) during the conversation. The agent must not wait for this lock.
 //! * `later` means that the agent is short of something, and that the same notice may succeed soon. If it must not fail, the
-//!   plugin repeats it for [`PATIENCE`].
-//! * [`PATIENCE`] without a line counts as no answer. After [`WORK`], the agent answers with `later`.
+//!   plugin repeats it for [`TIMEOUT`].
+//! * [`TIMEOUT`] without a line counts as no answer. After [`WORK`], the agent answers with `later`.
 //!
 //! Nothing depends on a notice: an agent that starts later finds the records.
 
@@ -41,7 +41,7 @@ use vrfgate_core::Attachment;
 pub const PROTOCOL: u32 = 1;
 
 /// How long the plugin waits for a line of the agent. A pod's start waits with it.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often the agent reports that it is working.
 pub const WORKING_EVERY: Duration = Duration::from_secs(1);
@@ -115,7 +115,7 @@ pub enum AgentError {
     },
 }
 
-/// Sends a notice to the agent, and waits at most [`PATIENCE`] for its answer.
+/// Sends a notice to the agent, and waits at most [`TIMEOUT`] for its answer.
 ///
 /// # Errors
 ///
@@ -157,14 +157,14 @@ fn send(
     }
 }
 
-/// As [`tell`], but waits while the agent is working, for at most [`WORK`] and [`PATIENCE`] together. If the agent answers that
-/// the same may succeed soon, repeats the notice for [`PATIENCE`].
+/// As [`tell`], but waits while the agent is working, for at most [`WORK`] and [`TIMEOUT`] together. If the agent answers that
+/// the same may succeed soon, repeats the notice for [`TIMEOUT`].
 ///
 /// # Errors
 ///
 /// As of [`tell`].
 pub fn insist(socket: &Path, event: Event, attachment: &Attachment) -> Result<(), AgentError> {
-    let end = Instant::now() + WORK + PATIENCE;
+    let end = Instant::now() + WORK + TIMEOUT;
     let mut retry_until = None;
     loop {
         let answer = send(socket, event, attachment, Some(end));
@@ -172,7 +172,7 @@ pub fn insist(socket: &Path, event: Event, attachment: &Attachment) -> Result<()
             return answer;
         };
         let now = Instant::now();
-        if now >= end || now >= *retry_until.get_or_insert(now + PATIENCE) {
+        if now >= end || now >= *retry_until.get_or_insert(now + TIMEOUT) {
             return answer;
         }
         thread::sleep(RETRY_EVERY);
@@ -206,8 +206,8 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
 
 fn converse(socket: &Path, notice: &Notice, end: Option<Instant>) -> io::Result<Answer> {
     let mut stream = connect(socket)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut line = serde_json::to_string(notice)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{Host, Outcome, dns, soon};
 
 /// How long an answer may take that is expected to come: emulated machines are slow.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long to wait for an answer that is expected not to come. Long enough for a lost SYN to be repeated.
 const GIVING_UP: Duration = Duration::from_millis(1500);
 
@@ -86,31 +86,31 @@ impl<'host> Attempt<'host> {
     /// Makes the attempt and says what happened.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        self.wait(PATIENCE)
+        self.wait(TIMEOUT)
     }
 
     /// As [`Attempt::outcome`], for those who know that most answers come at once.
     #[must_use]
-    pub fn outcome_within(&self, patience: Duration) -> Outcome {
-        self.wait(patience)
+    pub fn outcome_within(&self, timeout: Duration) -> Outcome {
+        self.wait(timeout)
     }
 
     /// The server named `identity` answers.
     #[track_caller]
     pub fn should_reach(&self, identity: &str) {
-        self.expect(&Outcome::Reached(identity.to_owned()), PATIENCE);
+        self.expect(&Outcome::Reached(identity.to_owned()), TIMEOUT);
     }
 
     /// The client sees a closed port.
     #[track_caller]
     pub fn should_be_refused(&self) {
-        self.expect(&Outcome::Refused, PATIENCE);
+        self.expect(&Outcome::Refused, TIMEOUT);
     }
 
     /// The client is connected, as far as it can tell, and the connection is reset.
     #[track_caller]
     pub fn should_be_reset(&self) {
-        self.expect(&Outcome::Reset, PATIENCE);
+        self.expect(&Outcome::Reset, TIMEOUT);
     }
 
     /// Nothing comes back.
@@ -122,13 +122,13 @@ impl<'host> Attempt<'host> {
     /// There is no route.
     #[track_caller]
     pub fn should_be_unreachable(&self) {
-        self.expect(&Outcome::Unreachable, PATIENCE);
+        self.expect(&Outcome::Unreachable, TIMEOUT);
     }
 
     /// A server answers that introduces itself with a line beginning so.
     #[track_caller]
     pub fn should_read(&self, beginning: &str) {
-        match self.wait(PATIENCE) {
+        match self.wait(TIMEOUT) {
             Outcome::Reached(line) if line.starts_with(beginning) => {}
             other => self.fail(&format!("should read {beginning:?}…"), &other),
         }
@@ -165,8 +165,8 @@ impl<'host> Attempt<'host> {
     }
 
     #[track_caller]
-    fn expect(&self, wanted: &Outcome, patience: Duration) {
-        let outcome = self.wait(patience);
+    fn expect(&self, wanted: &Outcome, timeout: Duration) {
+        let outcome = self.wait(timeout);
         if outcome != *wanted {
             self.fail(&format!("should have been: {wanted}"), &outcome);
         }
@@ -192,33 +192,33 @@ impl<'host> Attempt<'host> {
         panic!("{self} {outcome}; {expectation}\n{}", self.client.picture());
     }
 
-    fn wait(&self, patience: Duration) -> Outcome {
+    fn wait(&self, timeout: Duration) -> Outcome {
         let answer = match self.transport {
-            Transport::Tcp => self.read_line(patience),
+            Transport::Tcp => self.read_line(timeout),
             Transport::Udp => self
-                .exchange(patience, b"who is there?")
+                .exchange(timeout, b"who is there?")
                 .map(|answer| String::from_utf8_lossy(&answer).into_owned()),
             Transport::Dns => self
-                .exchange(patience, &dns::question())
+                .exchange(timeout, &dns::question())
                 .and_then(|answer| dns::answer(&answer)),
-            Transport::Http => self.get_page(patience),
+            Transport::Http => self.get_page(timeout),
         };
         answer.map_or_else(|error| Outcome::of(&error), Outcome::Reached)
     }
 
-    fn read_line(&self, patience: Duration) -> io::Result<String> {
+    fn read_line(&self, timeout: Duration) -> io::Result<String> {
         let socket = self.socket(Type::STREAM)?;
-        socket.connect_timeout(&self.to.into(), patience)?;
-        socket.set_read_timeout(Some(patience))?;
+        socket.connect_timeout(&self.to.into(), timeout)?;
+        socket.set_read_timeout(Some(timeout))?;
         let mut line = String::new();
         BufReader::new(socket).read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
     }
 
-    fn get_page(&self, patience: Duration) -> io::Result<String> {
+    fn get_page(&self, timeout: Duration) -> io::Result<String> {
         let mut socket = self.socket(Type::STREAM)?;
-        socket.connect_timeout(&self.to.into(), patience)?;
-        socket.set_read_timeout(Some(patience))?;
+        socket.connect_timeout(&self.to.into(), timeout)?;
+        socket.set_read_timeout(Some(timeout))?;
         socket.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
@@ -226,11 +226,11 @@ impl<'host> Attempt<'host> {
         Ok(page.unwrap_or(&answer).trim_end().to_owned())
     }
 
-    fn exchange(&self, patience: Duration, question: &[u8]) -> io::Result<Vec<u8>> {
+    fn exchange(&self, timeout: Duration, question: &[u8]) -> io::Result<Vec<u8>> {
         let socket: UdpSocket = self.socket(Type::DGRAM)?.into();
         // A connected socket hears of ICMP errors, and ignores answers from any other address.
         socket.connect(self.to)?;
-        socket.set_read_timeout(Some(patience))?;
+        socket.set_read_timeout(Some(timeout))?;
         socket.send(question)?;
         let mut answer = [0; 512];
         let length = socket.recv(&mut answer)?;

@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{Host, attempt::address};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An established connection with a [`Listener`](crate::Listener), which echoes what it gets.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ impl Conversation {
         let to = address(to);
         let connected = client.netns().enter(|| -> io::Result<TcpStream> {
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-            socket.connect_timeout(&to.into(), PATIENCE)?;
-            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.connect_timeout(&to.into(), TIMEOUT)?;
+            socket.set_read_timeout(Some(TIMEOUT))?;
             Ok(socket.into())
         });
         let stream = connected.unwrap_or_else(|error| {

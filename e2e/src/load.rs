@@ -16,7 +16,7 @@ use crate::{Host, Outcome, soon};
 /// Pace of the attempts: 200 a second, where the machine can do that.
 const PACE: Duration = Duration::from_millis(5);
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connects in turn to ports that must answer and to ports that must be closed, until dropped.
 #[derive(Debug)]
@@ -103,8 +103,8 @@ impl Drop for Load {
 }
 
 fn connect(to: SocketAddr) -> Outcome {
-    let answer = TcpStream::connect_timeout(&to, PATIENCE).and_then(|stream| {
-        stream.set_read_timeout(Some(PATIENCE))?;
+    let answer = TcpStream::connect_timeout(&to, TIMEOUT).and_then(|stream| {
+        stream.set_read_timeout(Some(TIMEOUT))?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         Ok(line.trim_end().to_owned())

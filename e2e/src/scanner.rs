@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{Host, Transport};
 
 /// How long a port may take to show that it is open. A handshake takes no process, and so no luck.
-const PATIENCE: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A moment at which a port was open.
 #[derive(Clone, Debug)]
@@ -127,14 +127,14 @@ fn socket(device: Option<&str>, to: SocketAddr, kind: Type) -> io::Result<Socket
 }
 
 fn connects(device: Option<&str>, to: SocketAddr) -> io::Result<bool> {
-    socket(device, to, Type::STREAM)?.connect_timeout(&to.into(), PATIENCE)?;
+    socket(device, to, Type::STREAM)?.connect_timeout(&to.into(), TIMEOUT)?;
     Ok(true)
 }
 
 fn answers(device: Option<&str>, to: SocketAddr) -> io::Result<bool> {
     let socket: UdpSocket = socket(device, to, Type::DGRAM)?.into();
     socket.connect(to)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
     socket.send(b"who is there?")?;
     Ok(socket.recv(&mut [0; 64]).is_ok())
 }

@@ -77,7 +77,7 @@ fn an_agent_that_is_working_is_waited_for() {
     let _held = Gate::open(&sandbox.store(), sandbox.netns())
         .unwrap()
         .unwrap();
-    let agent = agent_that_works(&sandbox, PATIENCE + WORKING_EVERY, done());
+    let agent = agent_that_works(&sandbox, TIMEOUT + WORKING_EVERY, done());
     sandbox.call(&plugin, "DEL", "1.0.0").must();
     assert!(agent.join().unwrap().progress);
 }

@@ -21,7 +21,7 @@ use std::{
 use common::{CONTAINER, Sandbox, key};
 use serde_json::{Value, json};
 use vrfgate_cni::{
-    agent::{Answer, Event, Notice, PATIENCE, WORKING_EVERY},
+    agent::{Answer, Event, Notice, TIMEOUT, WORKING_EVERY},
     bring_in_line, rule_set,
 };
 use vrfgate_core::{Attachment, Link, LinkKind, LocalAddress, NodeFacts, contradiction, left_out};

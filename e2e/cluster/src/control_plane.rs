@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a program may take until it answers. Machines that build at the same time are slow.
-const PATIENCE: Duration = Duration::from_mins(3);
+const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Another process may take a free port before etcd or the API server do. So often, others are tried.
 const TRIES: u32 = 5;
@@ -215,7 +215,7 @@ impl ControlPlane {
             .enable_all()
             .build()?;
         let client = runtime.block_on(self.client(&self.admin))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             self.etcd.check_running()?;
             if let Some(api_server) = &mut self.api_server {
@@ -266,7 +266,7 @@ pub fn free_port() -> anyhow::Result<u16> {
 }
 
 fn wait_until_listening(process: &mut Process, port: u16) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         process.check_running()?;
         if Instant::now() > deadline {

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long a page may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The pages on one port of 127.0.0.1.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ impl Pages {
     #[must_use]
     pub fn get(self, page: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         write!(stream, "GET {page} HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;

@@ -26,7 +26,7 @@ use vrfgate_operator::api::{VrfGateNode, VrfLeak};
 use crate::{accounts, suite::Suite};
 
 /// How long something may take that must come. Generous: machines that build at the same time are slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A controller that hasn't looked again for so long has nothing to look for.
 const QUIET: Duration = Duration::from_millis(700);
@@ -341,7 +341,7 @@ pub async fn eventually<T, E: Debug>(
     what: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match attempt().await {
             Ok(value) => return value,

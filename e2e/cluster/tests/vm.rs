@@ -20,7 +20,7 @@ use vrfgate_sandbox::soon;
 use crate::kit::program;
 
 /// How long the machine may take to boot, and to do what it is told. Emulated ones are slow.
-const PATIENCE: Duration = Duration::from_mins(3);
+const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// It is stopped after so long, whatever became of the test.
 const LIFE: Duration = Duration::from_mins(40);
@@ -82,7 +82,7 @@ impl Vm {
         let mut process =
             Process::start("vm", &tools().join("vm.sh"), &arguments, &[], &directory)?;
         let stream = accept(&listener, &mut process)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self {
             kind,
             process,
@@ -242,7 +242,7 @@ fn strip(program: &Path, to: &Path) -> anyhow::Result<()> {
 
 fn accept(listener: &TcpListener, process: &mut Process) -> anyhow::Result<TcpStream> {
     listener.set_nonblocking(true)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match listener.accept() {
             Ok((stream, _)) => {

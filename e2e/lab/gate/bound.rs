@@ -32,7 +32,7 @@ tests! {
 }
 
 const MANY: u16 = 1000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A gate that opens one TCP and one UDP port to BLUE, and nothing of what the tests are about.
 fn gated(lab: &Lab, net: &Net) -> Vrfgate {
@@ -165,7 +165,7 @@ fn a_socket_that_is_bound_to_the_vrf_after_it_listens_is_soon_reached(net: &Net)
 fn a_thousand_bound_listeners_are_each_reached_the_moment_they_listen() {
     let (lab, client) = V4.one_vrf();
     let _gate = gated(&lab, &V4);
-    let connect = |to: SocketAddr| inside(&client, || TcpStream::connect_timeout(&to, PATIENCE));
+    let connect = |to: SocketAddr| inside(&client, || TcpStream::connect_timeout(&to, TIMEOUT));
     for port in 2000..2000 + MANY {
         let address = V4.any(port);
         let listener = inside(&lab, || -> io::Result<TcpListener> {
@@ -211,7 +211,7 @@ fn ask_unconnected(device: &str, server: SocketAddr) -> io::Result<String> {
     let socket = Socket::new(Domain::for_address(server), Type::DGRAM, None)?;
     socket.bind_device(Some(device.as_bytes()))?;
     let socket: UdpSocket = socket.into();
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
     socket.send_to(b"who is there?", server)?;
     let mut answer = [0; 64];
     let (length, _) = socket.recv_from(&mut answer)?;

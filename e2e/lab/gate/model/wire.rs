@@ -30,7 +30,7 @@ use super::{
 const AT_A_TIME: usize = 64;
 
 /// How long an answer may take: emulated machines are slow.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// After which a datagram is sent once more: the first to a neighbour may get lost.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long to wait, after all others have ended, for what must not come. A datagram of this host to itself is there
@@ -91,7 +91,7 @@ impl Batch<'_> {
         for place in 0..self.attempts.len() {
             self.begin(place);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut again = Instant::now() + AGAIN;
         let mut silence = None;
         loop {

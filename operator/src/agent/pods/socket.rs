@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, interval_at, timeout},
 };
 use tracing::{debug, warn};
-use vrfgate_cni::agent::{Answer, Notice, PATIENCE, PROTOCOL, WORK, WORKING_EVERY};
+use vrfgate_cni::agent::{Answer, Notice, PROTOCOL, TIMEOUT, WORK, WORKING_EVERY};
 use vrfgate_ebpf::Store;
 
 use super::gate::{Done, Refusal};
@@ -124,7 +124,7 @@ async fn answer_plugins(
     drop((listener, tell));
     let all = async { while conversations.join_next().await.is_some() {} };
     // Nothing works on their notices any more; each gets an answer that says so, unless the process ends before.
-    let _ = timeout(PATIENCE, all).await;
+    let _ = timeout(TIMEOUT, all).await;
     Ok(())
 }
 
@@ -168,7 +168,7 @@ async fn hear(stream: &mut UnixStream, tell: &mpsc::Sender<Heard>) -> io::Result
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(LONGEST));
-    timeout(PATIENCE, read.read_line(&mut line)).await??;
+    timeout(TIMEOUT, read.read_line(&mut line)).await??;
     if line.is_empty() {
         // The plugin only checked for an agent.
         return Ok(());
@@ -259,7 +259,7 @@ mod tests {
             (plugin, heard.blocking_recv().unwrap().done)
         });
         // This thread is the agent's.
-        thread::sleep(PATIENCE + 2 * WORKING_EVERY);
+        thread::sleep(TIMEOUT + 2 * WORKING_EVERY);
         let answers = asked.map(|(plugin, done)| {
             // The one that doesn't wait is gone by now.
             let _ = done.send(Ok(()));
