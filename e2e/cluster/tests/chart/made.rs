@@ -202,7 +202,7 @@ async fn alerts_and_dashboard_speak_of_metrics_that_there_are(_: &Suite) {
         ),
         (
             "vrfgate_agent_",
-            include_str!("../../../../operator/src/agent/mod.rs"),
+            include_str!("../../../../operator/src/agent/host.rs"),
         ),
     ];
     let is_there = |name: &str| {
