@@ -8,8 +8,10 @@ use std::net::{SocketAddr, TcpStream};
 use common::{Sandbox, vrf};
 use socket2::{Domain, Socket, Type};
 use vrfgate_core::{Posture, RuleSet};
-use vrfgate_ebpf::{Capacity, Error, Gate, SharedPort, SharedPorts, Store, kernel_is_concerned};
-use vrfgate_sandbox::ReallyClosed;
+use vrfgate_ebpf::{
+    Capacity, Error, Gate, SharedPort, SharedPorts, Store, kernel_is_concerned, shared_ports,
+};
+use vrfgate_sandbox::{ReallyClosed, soon};
 
 fn rules() -> RuleSet {
     vrf(0, Posture::Enforced, vec![])
@@ -46,6 +48,15 @@ fn orphans(sandbox: &Sandbox, sockets: &[(&str, bool)]) -> Vec<Socket> {
 /// Closes them also for the children that are being started beside this test.
 fn close<T>(sockets: T) {
     drop((sockets, ReallyClosed));
+}
+
+/// Closes sockets of a VRF, and waits until they share no port: a child that has just begun its program closes its
+/// copies a moment after the process that started it goes on.
+fn close_of_vrf(sandbox: &Sandbox, sockets: Vec<Socket>) {
+    close(sockets);
+    soon("the sockets are closed", || {
+        shared_ports(&sandbox.netns()).unwrap().is_empty()
+    });
 }
 
 #[track_caller]
@@ -85,7 +96,7 @@ fn attaching_is_refused_while_ports_are_shared_and_changes_nothing() {
     assert!(!sandbox.sysctl("tcp"));
     assert!(!sandbox.pins().exists());
     assert!(sandbox.open().unwrap().is_none());
-    close(of_vrf);
+    close_of_vrf(&sandbox, of_vrf);
     sandbox.attach(&rules());
     assert!(sandbox.sysctl("tcp"));
 }
@@ -154,7 +165,7 @@ fn a_gate_stays_while_sockets_that_came_after_it_share_a_port() {
     sandbox.set_sysctl("tcp", false);
     assert_eq!(gate.keep().unwrap().len(), 1);
     assert!(sandbox.sysctl("tcp"));
-    close(of_vrf);
+    close_of_vrf(&sandbox, of_vrf);
     gate.detach().unwrap();
     assert!(!sandbox.sysctl("tcp"));
 }
@@ -175,7 +186,7 @@ fn a_switch_that_something_else_throws_is_not_thrown_back_for_sockets_from_meanw
     in_the_way(gate.keep());
     assert!(!sandbox.sysctl("tcp"));
 
-    close(of_vrf);
+    close_of_vrf(&sandbox, of_vrf);
     gate.apply(rules()).unwrap();
     assert!(sandbox.sysctl("tcp"));
 }
